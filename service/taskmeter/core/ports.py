@@ -1,0 +1,272 @@
+"""What the core needs from the outside, as Protocols: a store, an executor, a meter, a codec.
+
+The core calls these and never imports who implements them; `daemon.py` puts them together. Nothing here assumes that a
+task's process is on this host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from taskmeter.model.event import Event
+from taskmeter.model.state import Outcome, State
+from taskmeter.model.task import Cause, Task, TaskSpec
+from taskmeter.model.usage import Usage
+
+# ---------------------------------------------------------------------------------------------------------- store
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One task's new value and the events that say so; committed together or not at all."""
+
+    task: Task
+    events: tuple[Event, ...]
+    insert: bool = False
+    delete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive events of one task, encoded: what the store keeps and what subscribers are sent."""
+
+    first_seq: int
+    last_seq: int
+    token: str
+    tags: Mapping[str, str]
+    kinds: bytes
+    """One EventKind per event."""
+    frames: tuple[bytes, ...]
+    """One `StreamEventsResponse.events` field per event, tag and length included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tasks ListTasks wants; all that are set must hold."""
+
+    tenant: str
+    states: frozenset[State] = frozenset()
+    outcomes: frozenset[Outcome] = frozenset()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    project_id: str = ""
+    name_prefix: str = ""
+    created_after_time: float = 0.0
+    created_before_time: float = 0.0
+    queue: str = ""
+
+
+class Store(Protocol):
+    """The durable truth about tasks and events. One writer; a commit is acknowledged when it is on disk."""
+
+    store_id: str
+
+    @property
+    def head_seq(self) -> int:
+        """The newest committed seq; 0 in an empty store."""
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest seq still kept; head + 1 when none is."""
+
+    async def commit(self, changes: Sequence[Change]) -> list[tuple[Task, Block | None]]:
+        """Commit all changes in one transaction; return each task with its new `seq`, and its block.
+
+        Raises `LimitError` DISK_FULL or `UnavailableError` STORE_UNAVAILABLE; then nothing was changed.
+        """
+
+    def load(self, token: str) -> Task | None:
+        """Read one task, or None."""
+
+    def load_live(self) -> list[Task]:
+        """Read all tasks that have not ended, oldest first."""
+
+    def find_key(self, tenant: str, idempotency_key: str) -> Task | None:
+        """Read the newest task with this key, or None."""
+
+    def list(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:
+        """Read up to `limit` tasks, newest first, that come after the (create_time, token) of the page before."""
+
+    def count(self, wanted: Filter) -> int:
+        """Count the tasks that match."""
+
+    def read_events(self, from_seq: int, limit: int) -> list[Block]:
+        """Read blocks whose last_seq is at least `from_seq`, in order, at most `limit` of them."""
+
+    async def close(self) -> None:
+        """Finish what was handed in, checkpoint, close."""
+
+
+# ------------------------------------------------------------------------------------------------------- executor
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All the executor needs to start one attempt."""
+
+    token: str
+    attempt: int
+    incarnation: int
+    spec: TaskSpec
+    environment: Mapping[str, str]
+    """TASKMETER_* and whatever else the service adds; put over the spec's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The main process runs (or ran)."""
+
+    pid: int
+    start_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The main process has ended; how is not interpreted here beyond what the kernel said."""
+
+    failed_to_start: bool
+    exit_code: int
+    exit_signal: int
+    core_dumped: bool
+    cause: Cause
+    """The order that was acted on before it ended."""
+    forced: bool
+    start_time: float
+    end_time: float
+    start_message: str = ""
+    """One sentence, when it failed to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The tree is empty."""
+
+    time: float
+    reaped_cpu_ns: int
+    cgroup_cpu_ns: int
+    max_rss_bytes: int
+    kernel_peak_memory_bytes: int
+    read_bytes: int | None
+    write_bytes: int | None
+    killed_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one attempt right now. Facts only ever grow."""
+
+    claimed: bool
+    alive: bool
+    """Its supervisor lives, so more facts will come."""
+    started: Started | None = None
+    ended: Ended | None = None
+    gone: Gone | None = None
+    unkillable_pids: tuple[int, ...] = ()
+    same_boot: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSource:
+    """Where the meter finds one attempt's processes and pages; paths are on the host that meters."""
+
+    shim_pid: int
+    main_pid: int
+    directory: str
+    """The attempt directory: report, gone and meter pages lie in it."""
+    cgroup_v2: str = ""
+    cgroup_v1_memory: str = ""
+
+
+class Executor(Protocol):
+    """Runs attempts somewhere and survives nothing itself: it can be asked again about everything after a restart."""
+
+    def set_listener(self, on_change: Callable[[str, int], None]) -> None:
+        """Have `on_change(token, attempt)` called on the loop whenever facts may have grown. May be called for nothing."""
+
+    async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
+        """Make the attempt's directory and keep the encoded spec in it. Raises `LimitError` DISK_FULL."""
+
+    async def launch(self, launch: Launch) -> None:
+        """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
+
+        Raises `OSError` when it cannot be spawned at all; then the attempt has been claimed by us and never runs.
+        """
+
+    def order_stop(self, token: str, attempt: int, cause: Cause, grace_seconds: float, serial: int) -> None:
+        """Tell the supervisor to end the tree; durable before it returns. Later serials may only shorten the grace."""
+
+    def facts(self, token: str, attempt: int) -> Facts:
+        """Read the attempt's records, in the order claim → lock → exit (reliability: Recovery)."""
+
+    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int) -> bool:
+        """Win the claim ourselves so that the attempt never starts; False if a supervisor was faster."""
+
+    def adopt(self, token: str, attempt: int) -> None:
+        """Watch an attempt that an earlier daemon launched and that still runs."""
+
+    def kill_leftovers(self, token: str, attempt: int) -> int:
+        """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled."""
+
+    def meter_source(self, token: str, attempt: int) -> MeterSource | None:
+        """Where to meter it; None before it started."""
+
+    def settle(self, token: str, attempt: int) -> None:
+        """The attempt's end is stored: release descriptors and remove its cgroups."""
+
+    async def remove(self, token: str) -> None:
+        """Delete every file of the task."""
+
+    def path_of(self, token: str, attempt: int, name: str) -> str:
+        """Absolute path of `stdout`, `stderr` or another entry of the task's own directory."""
+
+    async def close(self) -> None:
+        """Stop watching. Tasks run on."""
+
+
+# ---------------------------------------------------------------------------------------------------------- meter
+
+
+class Meter(Protocol):
+    """Samples running attempts and accounts for ended ones. Knows nothing of states."""
+
+    def open(self, token: str, source: MeterSource, total_count: int, total_size: int) -> None:
+        """Start sampling, or go on from the attempt's meter page. A first sample is taken at once."""
+
+    def is_open(self, token: str) -> bool: ...
+
+    def hot(self, token: str) -> bytes:
+        """The changing fields of TaskStatus, encoded (counters, rates, ETA, text, metrics, tokens). b"" if not open."""
+
+    def version(self, token: str) -> int:
+        """Grows when `hot` shows something new; 0 if not open."""
+
+    def is_ready(self, token: str) -> bool:
+        """The work announced that it is ready."""
+
+    def set_earlier(self, token: str, cpu_ns: int, memory_byte_ns2: int) -> None:
+        """Integrals of earlier attempts, added to the tokens that `hot` shows."""
+
+    def settle(self, token: str, source: MeterSource | None, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
+        """Take the last sample, close the slot, and return the attempt's final usage. Works for attempts never opened."""
+
+    def close(self) -> None:
+        """Stop sampling; meter pages keep what was billed."""
+
+
+# ---------------------------------------------------------------------------------------------------------- codec
+
+
+class Codec(Protocol):
+    """Between model values and their encoded form; the store and the streams handle only bytes."""
+
+    def encode_spec(self, spec: TaskSpec) -> bytes:
+        """Deterministic serialization: equal specs give equal bytes."""
+
+    def decode_spec(self, data: bytes) -> TaskSpec: ...
+
+    def frame_event(self, event: Event, seq: int) -> bytes:
+        """Encode one event as a framed `StreamEventsResponse.events` field."""
+
+    def status(self, task: Task) -> bytes:
+        """Encode a TaskStatus; for a running task without its changing fields, which the meter adds."""

@@ -1,0 +1,62 @@
+"""Durable, ordered facts about tasks. The store assigns `seq`; a payload never changes after that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from taskmeter.model.state import Outcome, State
+from taskmeter.model.task import Task
+
+
+class EventKind(IntEnum):
+    """Kinds a subscriber can choose; numbers as on the wire."""
+
+    STATE = 1
+    ITEM = 2
+    STEP = 3
+    MESSAGE = 4
+    LOG = 5
+    METADATA = 6
+    DELETED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The task moved in the state table, or was accepted (NONE → NONE, reason "accepted")."""
+
+    kind = EventKind.STATE
+    before: State
+    after: State
+    outcome: Outcome
+    reason: str
+    task: Task
+    """As it stands with this event; becomes the event's status."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataChanged:
+    """The whole new tags and metadata."""
+
+    kind = EventKind.METADATA
+    tags: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDeleted:
+    """The task's row and files are gone; nothing follows for this token."""
+
+    kind = EventKind.DELETED
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact about one task, not yet numbered."""
+
+    token: str
+    time: float
+    attempt: int
+    tags: Mapping[str, str]
+    payload: StateChanged | MetadataChanged | TaskDeleted

@@ -1,0 +1,28 @@
+"""Tokens and incarnations: the unguessable names of tasks and of their attempts' launches."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+TOKEN_PREFIX = "tk_"
+TOKEN_RANDOM_LENGTH = 22
+"""62**22 = 2**131 possibilities."""
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TOKEN = re.compile(rf"{TOKEN_PREFIX}[0-9A-Za-z]{{{TOKEN_RANDOM_LENGTH}}}")
+
+
+def new_token() -> str:
+    """Return a fresh task token from the kernel's random source."""
+    return TOKEN_PREFIX + "".join([_ALPHABET[secrets.randbelow(62)] for _ in range(TOKEN_RANDOM_LENGTH)])
+
+
+def is_token(text: str) -> bool:
+    """Tell whether `text` has the form of a token; says nothing about whether such a task exists."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def new_incarnation() -> int:
+    """Return a random non-zero 63-bit number that names one launch; records that echo another one are stale."""
+    return secrets.randbits(63) | 1

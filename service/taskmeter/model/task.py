@@ -1,0 +1,103 @@
+"""What was asked (TaskSpec) and everything that happened to it (Task): frozen values; a change is a new value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from taskmeter.model.state import TERMINAL, Outcome, State
+from taskmeter.model.usage import Integrals, Usage
+
+DEFAULT_GRACE_SECONDS = 10.0
+DEFAULT_TENANT = "default"
+LOCAL_NODE = "local"
+
+
+class Cause(IntEnum):
+    """Why a tree was asked to end; numbers of `enum tm_cause` in native/shim/taskdir.h."""
+
+    NONE = 0
+    CANCEL = 1
+    TIMEOUT = 2
+    INTERRUPT = 3
+    IDLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One accepted request to run a command. Field meanings are those of `taskmeter.v1.TaskSpec`."""
+
+    argv: tuple[str, ...]
+    name: str = ""
+    project_id: str = ""
+    source: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+    stdin_data: bytes = b""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float = 0.0
+    grace_period_seconds: float = DEFAULT_GRACE_SECONDS
+    queue: str = ""
+    priority: int = 0
+    total_count: int = 0
+    total_size: int = 0
+    announces_ready: bool = False
+    shared_work_directory: bool = False
+    umask: int | None = None
+    merge_stderr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopOrder:
+    """That, when and why an attempt was asked to end; the first order's cause counts."""
+
+    cause: Cause
+    time: float
+    grace_seconds: float
+    reason: str = ""
+    serial: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task as of event `seq`. Times are Unix seconds, 0.0 = not yet; those from `launch_time` on are of this attempt."""
+
+    token: str
+    spec: TaskSpec
+    spec_hash: bytes
+    create_time: float
+    tenant: str = DEFAULT_TENANT
+    node: str = LOCAL_NODE
+    executor: str = "local"
+    idempotency_key: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    state: State = State.NONE
+    outcome: Outcome = Outcome.UNSPECIFIED
+    attempt: int = 0
+    retries_used: int = 0
+    queued_time: float = 0.0
+    incarnation: int = 0
+    boot_id: str = ""
+    launch_time: float = 0.0
+    start_time: float = 0.0
+    end_time: float = 0.0
+    gone_time: float = 0.0
+    pid: int = 0
+    exit_code: int = 0
+    exit_signal: int = 0
+    exit_message: str = ""
+    stop: StopOrder | None = None
+    unkillable_pids: tuple[int, ...] = ()
+    usage: Usage | None = None
+    """Of this attempt, once it ended."""
+    earlier: Integrals = field(default_factory=Integrals)
+    """Sum over the attempts before this one."""
+    seq: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.state in TERMINAL
