@@ -1,0 +1,1 @@
+"""Messages and service descriptors of the wire contract, generated from protos/ when the package is built."""
