@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import ClassVar
 
 from Cython.Build import cythonize
 from setuptools import Command, Extension, setup
@@ -104,7 +105,7 @@ class BuildExt(build_ext):
 
     def finalize_options(self) -> None:
         workers = os.cpu_count() or 1
-        self.distribution.ext_modules[:] = cythonize(
+        self.distribution.ext_modules = cythonize(  # type: ignore[no-untyped-call]
             self.distribution.ext_modules,
             include_path=[str(NATIVE)],
             build_dir="build/cython",
@@ -119,7 +120,7 @@ class BuildInplace(Command):
     """Brings everything that is built up to date in the source tree: what developers run after a change."""
 
     description = "build protobuf modules, extensions and the shim into the source tree"
-    user_options: list[tuple[str, str | None, str]] = []  # noqa: RUF012 - setuptools' own declaration
+    user_options: ClassVar[list[tuple[str, str, str]]] = []
 
     def initialize_options(self) -> None:
         pass
