@@ -1,0 +1,67 @@
+"""Taskmeter runs long jobs, meters them live, streams what happens, stops them cleanly, and says what they cost.
+
+    with taskmeter.SyncClient() as client:
+        token = client.start(["python", "job.py"], name="night run").token
+        for status in client.watch(token):
+            print(status.state.name, status.metrics.cpu_percent, status.tokens.total)
+
+Names load when they are first used: importing this package imports neither grpc nor asyncio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskmeter import errors
+    from taskmeter.client.aio import Client
+    from taskmeter.client.status import Event, TaskStatus
+    from taskmeter.client.sync import SyncClient
+    from taskmeter.errors import TaskmeterError
+    from taskmeter.model.event import EventKind
+    from taskmeter.model.state import Outcome, State
+    from taskmeter.work import current
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Client",
+    "Event",
+    "EventKind",
+    "Outcome",
+    "State",
+    "SyncClient",
+    "TaskStatus",
+    "TaskmeterError",
+    "__version__",
+    "current",
+    "errors",
+]
+
+_HOME = {
+    "Client": "taskmeter.client.aio",
+    "Event": "taskmeter.client.status",
+    "EventKind": "taskmeter.model.event",
+    "Outcome": "taskmeter.model.state",
+    "State": "taskmeter.model.state",
+    "SyncClient": "taskmeter.client.sync",
+    "TaskStatus": "taskmeter.client.status",
+    "TaskmeterError": "taskmeter.errors",
+    "current": "taskmeter.work",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif name == "errors":
+        value = import_module("taskmeter.errors")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

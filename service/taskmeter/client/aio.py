@@ -1,0 +1,353 @@
+"""`Client`: the asyncio client. One per event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from taskmeter.client import failure, methods, requests
+from taskmeter.client.backoff import Backoff
+from taskmeter.client.base import DEFAULT_TIMEOUT_SECONDS, WAIT_SLICE_SECONDS, ClientBase, Page, Resumable, Started
+from taskmeter.client.methods import Method
+from taskmeter.client.resume import Delivery, StreamState
+from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
+from taskmeter.client.tail import FileChunk, TailState
+from taskmeter.errors import DeadlineError, TaskmeterError, UnavailableError
+from taskmeter.model.event import EventKind
+from taskmeter.model.state import State
+from taskmeter.v1 import admin_service_pb2, file_service_pb2, task_pb2
+from taskmeter.v1 import task_service_pb2 as tasks
+
+Req = TypeVar("Req", bound=Message)
+Resp = TypeVar("Resp", bound=Message)
+T = TypeVar("T")
+
+
+class EventStream(AsyncIterator[Event]):
+    """Events, each once and in order; survives the loss of its connection. Keep `seq` to go on from it later."""
+
+    def __init__(self, deliveries: AsyncGenerator[Delivery, None]) -> None:
+        self._deliveries = deliveries
+        self._events = self._flatten()
+        self.seq = 0
+        """Every matching event up to here has been handed out."""
+
+    async def __anext__(self) -> Event:
+        return await anext(self._events)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the stream."""
+        await self._events.aclose()
+
+    async def _flatten(self) -> AsyncGenerator[Event, None]:
+        async with aclosing(self._deliveries):
+            async for delivery in self._deliveries:
+                for event in delivery.events:
+                    self.seq = event.seq or self.seq
+                    yield event
+                self.seq = delivery.seq
+
+
+class Client(ClientBase):
+    """Talks to a daemon; each method is a coroutine or an async iterator.
+
+    All methods raise the classes of `taskmeter.errors`.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        key: str | None = None,
+        state_dir: str | Path | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        on_disconnect: Callable[[TaskmeterError], None] | None = None,
+    ) -> None:
+        super().__init__(target, key=key, state_dir=state_dir, timeout_seconds=timeout_seconds, on_disconnect=on_disconnect)
+        self._channels: list[grpc.aio.Channel] = []
+        self._calls: dict[str, Any] = {}
+
+    __init__.__doc__ = ClientBase.__init__.__doc__
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Find the daemon and check that it answers and takes the key."""
+        await self.server_info()
+
+    async def close(self) -> None:
+        """Close the connection; running streams end."""
+        channels, self._channels, self._calls = self._channels, [], {}
+        for channel in channels:
+            await channel.close()
+
+    disconnect = close
+
+    # ------------------------------------------------------------------------------------------------------ tasks
+
+    async def start(
+        self, argv: Sequence[str], *, idempotency_key: str = "", use_existing: bool = False, **fields: Any
+    ) -> Started:
+        """Start a command; `fields` are those of `requests.command_spec`. Returns once the task is accepted and durable."""
+        return await self.start_task(
+            requests.command_spec(argv, **fields), idempotency_key=idempotency_key, use_existing=use_existing
+        )
+
+    async def start_task(self, spec: task_pb2.TaskSpec, *, idempotency_key: str = "", use_existing: bool = False) -> Started:
+        """Start a task from its spec. Returns once it is accepted and durable."""
+        request = tasks.StartTaskRequest(spec=spec, idempotency_key=idempotency_key, use_existing=use_existing)
+        response = await self._call(methods.START_TASK, request)
+        return Started(response.token, TaskStatus.of(response.status), response.existing)
+
+    async def get_task_status(self, token: str) -> TaskStatus:
+        """Return the task as it stands now."""
+        return TaskStatus.of((await self._call(methods.GET_TASK_STATUS, tasks.GetTaskStatusRequest(token=token))).status)
+
+    async def get_task_record(self, token: str) -> TaskRecord:
+        """Return what was asked and what came of it."""
+        return TaskRecord.of((await self._call(methods.GET_TASK_RECORD, tasks.GetTaskRecordRequest(token=token))).record)
+
+    async def list_page(self, **filters: Any) -> Page:
+        """Return one page of tasks, newest first; `filters` are those of `requests.list_tasks`."""
+        response = await self._call(methods.LIST_TASKS, requests.list_tasks(**filters))
+        found = tuple(TaskStatus.of(status) for status in response.tasks)
+        return Page(found, response.next_page_token, response.seq, response.total_count)
+
+    async def list_tasks(self, *, limit: int | None = None, **filters: Any) -> AsyncGenerator[TaskStatus, None]:
+        """Iterate over tasks, newest first, page by page; `filters` are those of `requests.list_tasks`."""
+        filters.setdefault("page_size", requests.PAGE_SIZE if limit is None else min(limit, requests.PAGE_SIZE))
+        while limit is None or limit > 0:
+            page = await self.list_page(**filters)
+            for status in page.tasks[:limit]:
+                yield status
+            if limit is not None:
+                limit -= len(page.tasks)
+            if not page.next_page_token:
+                return
+            filters["page_token"] = page.next_page_token
+
+    async def wait_task(self, token: str, states: Iterable[State | int] = (), timeout_seconds: float = 0.0) -> TaskStatus:
+        """Wait until the task is in one of `states` or has ended, and return its status; survives a restart of the daemon.
+
+        After `timeout_seconds` (0 = never) the status is returned as it then is.
+        """
+        wanted = [int(state) for state in states]
+        deadline = time.monotonic() + timeout_seconds if timeout_seconds else None
+        status = await self.get_task_status(token)
+        backoff = Backoff()
+        while not status.completed and status.state not in wanted:
+            left = WAIT_SLICE_SECONDS if deadline is None else min(deadline - time.monotonic(), WAIT_SLICE_SECONDS)
+            if left <= 0:
+                break
+            request = tasks.WaitTaskRequest(token=token, states=wanted, timeout_seconds=left)  # type: ignore[arg-type]
+            try:
+                status = TaskStatus.of((await self._call(methods.WAIT_TASK, request, left + self._timeout_seconds)).status)
+                backoff.reset()
+            except (UnavailableError, DeadlineError) as error:
+                await self._lost(error)
+                await asyncio.sleep(backoff.next_seconds(error.retry_after_seconds))
+        return status
+
+    async def terminate(
+        self, token: str, *, grace_period_seconds: float | None = None, immediate: bool = False, reason: str = ""
+    ) -> None:
+        """Ask the task to end; returns when that is durable, not when it has ended. Again, shorter, it escalates."""
+        await self._call(methods.TERMINATE, requests.terminate(token, grace_period_seconds, immediate, reason))
+
+    async def retry_task(self, token: str, *, as_new: bool = False) -> Started:
+        """Run an ended task again: as its next attempt, or as a copy with a new token."""
+        response = await self._call(methods.RETRY_TASK, tasks.RetryTaskRequest(token=token, as_new=as_new))
+        return Started(response.token, TaskStatus.of(response.status), response.token == token)
+
+    async def update_task(self, token: str, **changes: Any) -> TaskStatus:
+        """Change metadata, tags or priority; `changes` are those of `requests.update_task`."""
+        return TaskStatus.of((await self._call(methods.UPDATE_TASK, requests.update_task(token, **changes))).status)
+
+    async def delete_task(self, token: str) -> None:
+        """Forget an ended task and delete its files."""
+        await self._call(methods.DELETE_TASK, tasks.DeleteTaskRequest(token=token))
+
+    # ---------------------------------------------------------------------------------------------------- streams
+
+    def stream(self, tokens: Iterable[str] = (), **options: Any) -> AsyncGenerator[Delivery, None]:
+        """Iterate over what StreamEvents sends, bookmarks included; `options` are those of `requests.stream_events`."""
+        return self._resumable(methods.STREAM_EVENTS, StreamState(requests.stream_events(tokens, **options)))
+
+    def events(
+        self,
+        tokens: Iterable[str] = (),
+        *,
+        kinds: Iterable[EventKind | int | str] = (),
+        tags: Mapping[str, str] | None = None,
+        from_seq: int | None = None,
+        resume_token: str = "",
+        until_terminal: bool = False,
+    ) -> EventStream:
+        """Iterate over events, each once and in order; without `from_seq` or `resume_token` from now on."""
+        return EventStream(
+            self.stream(
+                tokens, kinds=kinds, tags=tags, from_seq=from_seq, resume_token=resume_token, until_terminal=until_terminal
+            )
+        )
+
+    async def watch(self, token: str, *, interval_seconds: float = 1.0) -> AsyncGenerator[TaskStatus, None]:
+        """Iterate over the task's status whenever it changed, at most once per interval; ends when the task has ended."""
+        newest = -1
+        deliveries = self.stream(
+            [token],
+            kinds=[EventKind.STATE, EventKind.METADATA],
+            snapshot_first=True,
+            include_status=True,
+            status_interval_seconds=interval_seconds,
+            until_terminal=True,
+        )
+        async with aclosing(deliveries):
+            async for delivery in deliveries:
+                moved = [event.state_changed.status for event in delivery.events if event.state_changed]
+                for status in [*moved, *delivery.statuses]:
+                    if status is not None and status.seq >= newest:
+                        newest = status.seq
+                        yield status
+
+    # ------------------------------------------------------------------------------------------------------ files
+
+    async def read_file(
+        self,
+        token: str,
+        path: str,
+        *,
+        attempt: int | None = None,
+        offset: int = 0,
+        last_lines: int | None = None,
+        follow: bool = False,
+        max_bytes: int = 0,
+    ) -> AsyncGenerator[FileChunk, None]:
+        """Iterate over the pieces of a file of the task ("stdout", "stderr"); with `follow` until its attempt has ended."""
+        if follow and attempt is None:
+            attempt = (await self.get_task_status(token)).attempt
+        request = file_service_pb2.ReadFileRequest(
+            token=token, path=path, attempt=attempt, offset=offset, last_lines=last_lines, follow=follow, max_bytes=max_bytes
+        )
+        async with aclosing(self._resumable(methods.READ_FILE, TailState(request))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def logs(
+        self,
+        token: str,
+        stream: str = "stdout",
+        *,
+        attempt: int | None = None,
+        last_lines: int | None = None,
+        follow: bool = False,
+    ) -> AsyncGenerator[bytes, None]:
+        """Iterate over the bytes the task wrote to its stdout or stderr."""
+        async with aclosing(self.read_file(token, stream, attempt=attempt, last_lines=last_lines, follow=follow)) as chunks:
+            async for chunk in chunks:
+                if chunk.data:
+                    yield chunk.data
+
+    # ----------------------------------------------------------------------------------------------------- daemon
+
+    async def server_info(self) -> ServerInfo:
+        """Ask the daemon about itself."""
+        response = await self._call(methods.GET_SERVER_INFO, admin_service_pb2.GetServerInfoRequest())
+        return ServerInfo.of(response)
+
+    async def drain(self, *, grace_period_seconds: float | None = None, reason: str = "") -> int:
+        """Have the daemon refuse new work and end all tasks; returns how many are being stopped."""
+        request = admin_service_pb2.DrainRequest(grace_period_seconds=grace_period_seconds, reason=reason)
+        return (await self._call(methods.DRAIN, request)).stopping_count
+
+    # ------------------------------------------------------------------------------------------------- connection
+
+    async def _call(self, method: Method[Req, Resp], request: Req, timeout_seconds: float | None = None) -> Resp:
+        call = self._callable(method, streaming=False)
+        try:
+            return cast("Resp", await call(request, timeout=timeout_seconds or self._timeout_seconds, metadata=self._metadata))
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from None
+        except asyncio.CancelledError:
+            if _cancelled_by_us():
+                raise
+            raise failure.broken("the daemon cancelled the call") from None
+
+    async def _resumable(self, method: Method[Req, Resp], state: Resumable[Req, Resp, T]) -> AsyncGenerator[T, None]:
+        backoff = Backoff()
+        while True:
+            call = self._callable(method, streaming=True)(state.next_request(), metadata=self._metadata)
+            try:
+                while True:
+                    async with asyncio.timeout(state.silence_seconds):
+                        response = await call.read()
+                    if response is grpc.aio.EOF:
+                        break
+                    backoff.reset()
+                    yield state.accept(response)
+                if state.ends_with_ok:
+                    return
+                problem: TaskmeterError = failure.broken("the daemon ended the stream")
+            except grpc.aio.AioRpcError as error:
+                problem = self._translate(error)
+            except asyncio.CancelledError:
+                if _cancelled_by_us():
+                    raise
+                problem = failure.broken("the daemon cancelled the stream")
+            except TimeoutError:
+                problem = failure.broken(f"nothing came for {state.silence_seconds:g} s")
+            finally:
+                call.cancel()
+            if not state.may_reconnect(problem, retryable=failure.may_reconnect(problem)):
+                raise problem
+            await self._lost(problem)
+            await asyncio.sleep(backoff.next_seconds(problem.retry_after_seconds))
+
+    def _callable(self, method: Method[Req, Resp], *, streaming: bool) -> Any:
+        call = self._calls.get(method.path)
+        if call is None:
+            if not self._calls:
+                self._channels.append(grpc.aio.insecure_channel(self.endpoint.target, options=self._options))
+            make = self._channels[-1].unary_stream if streaming else self._channels[-1].unary_unary
+            call = make(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            self._calls[method.path] = call
+        return call
+
+    async def _lost(self, error: TaskmeterError) -> None:
+        """The daemon may have restarted somewhere else; what still uses the old channel finds out by itself."""
+        if self._on_disconnect is not None:
+            await asyncio.to_thread(self._on_disconnect, error)
+        if self._look_again():
+            self._calls.clear()
+
+    def _translate(self, error: grpc.aio.AioRpcError) -> TaskmeterError:
+        trailers = error.trailing_metadata() or ()
+        return failure.from_rpc(error.code().name, error.details() or "", trailers, self.endpoint.target)
+
+
+def _cancelled_by_us() -> bool:
+    """grpc.aio raises `CancelledError` also when the server answered CANCELLED; only a task's own cancellation counts."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -1,0 +1,137 @@
+"""What both transports share: which daemon, which options, which credentials; and what their streams have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from taskmeter.client import discovery
+from taskmeter.client.discovery import Endpoint
+from taskmeter.client.status import TaskStatus
+from taskmeter.errors import TaskmeterError
+
+DEFAULT_TIMEOUT_SECONDS = 30.0
+"""Deadline of a unary call."""
+WAIT_SLICE_SECONDS = 50.0
+"""One WaitTask call waits at most so long, so that a dead connection is noticed and proxies do not cut it."""
+MAX_MESSAGE_BYTES = 16 << 20
+"""The daemon keeps its answers under 2 MB; other daemons and a little room."""
+
+OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.primary_user_agent", "taskmeter-python"),
+]
+"""A daemon that restarts is back in a fraction of a second; gRPC's own reconnect backoff would wait up to two minutes."""
+
+LOCAL_PREFIXES = ("unix:", "localhost:", "127.", "[::1]", "ipv4:127.")
+
+Request_co = TypeVar("Request_co", covariant=True)
+Response_contra = TypeVar("Response_contra", contravariant=True)
+Item_co = TypeVar("Item_co", covariant=True)
+
+
+class Resumable(Protocol[Request_co, Response_contra, Item_co]):
+    """The state of a logical server stream over any number of connections: `StreamState` and `TailState`."""
+
+    @property
+    def ends_with_ok(self) -> bool:
+        """Whether the daemon's OK is the end of the logical stream."""
+
+    @property
+    def silence_seconds(self) -> float | None:
+        """How long a live connection can be silent; None = for ever."""
+
+    def next_request(self) -> Request_co:
+        """Return the request for the next connection."""
+
+    def accept(self, response: Response_contra) -> Item_co:
+        """Take one message in."""
+
+    def may_reconnect(self, error: TaskmeterError, *, retryable: bool) -> bool:
+        """Tell whether to connect again after this failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer of StartTask."""
+
+    token: str
+    status: TaskStatus
+    existing: bool
+    """The token is that of an earlier task: idempotency key, or `use_existing`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of ListTasks."""
+
+    tasks: tuple[TaskStatus, ...]
+    next_page_token: str
+    seq: int
+    """The state is that as of this event: stream from seq + 1 and nothing is missed."""
+    total_count: int
+
+
+class ClientBase:
+    """Finds the daemon and keeps what every call needs."""
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        key: str | None = None,
+        state_dir: str | Path | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        on_disconnect: Callable[[TaskmeterError], None] | None = None,
+    ) -> None:
+        """Prepare a client; nothing is connected before the first call.
+
+        Args:
+            target: `unix:/path` or `host:port`. Without it: `TASKMETER_TARGET`, then the daemon of the state directory.
+            key: the bearer key. Without it: `TASKMETER_KEY`, then the state directory's admin key.
+            state_dir: where a local daemon keeps its state. Without it: `TASKMETER_STATE_DIR`, then `~/.local/state/taskmeter`.
+            timeout_seconds: deadline of each unary call.
+            on_disconnect: called whenever a stream lost its connection and is about to connect again.
+        """
+        self._asked = (target, key, state_dir)
+        self._endpoint: Endpoint | None = None
+        self._timeout_seconds = timeout_seconds
+        self._on_disconnect = on_disconnect
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The daemon this client talks to. Raises `UnavailableError` when none can be found."""
+        if self._endpoint is None:
+            self._endpoint = discovery.find(*self._asked)
+        return self._endpoint
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        key = self.endpoint.key
+        return (("authorization", f"Bearer {key}"),) if key else ()
+
+    @property
+    def _options(self) -> list[tuple[str, int | str]]:
+        """A proxy from the environment must not come between us and this host."""
+        local = self.endpoint.target.startswith(LOCAL_PREFIXES)
+        return [*OPTIONS, ("grpc.enable_http_proxy", 0)] if local else OPTIONS
+
+    def _look_again(self) -> bool:
+        """Look where the daemon listens now; True if that is somewhere else than before."""
+        before = self._endpoint
+        if before is None or before.state_dir is None:
+            return False
+        try:
+            self._endpoint = discovery.find(*self._asked)
+        except TaskmeterError:
+            return False
+        return self._endpoint.target != before.target

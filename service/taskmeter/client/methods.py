@@ -1,0 +1,39 @@
+"""The RPCs this client knows: path, request and response of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from taskmeter.v1 import admin_service_pb2 as admin
+from taskmeter.v1 import file_service_pb2 as files
+from taskmeter.v1 import task_service_pb2 as tasks
+
+Req = TypeVar("Req", bound=Message)
+Resp = TypeVar("Resp", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Req, Resp]):
+    """One RPC."""
+
+    path: str
+    request: type[Req]
+    response: type[Resp]
+
+
+START_TASK = Method("/taskmeter.v1.TaskService/StartTask", tasks.StartTaskRequest, tasks.StartTaskResponse)
+GET_TASK_STATUS = Method("/taskmeter.v1.TaskService/GetTaskStatus", tasks.GetTaskStatusRequest, tasks.GetTaskStatusResponse)
+GET_TASK_RECORD = Method("/taskmeter.v1.TaskService/GetTaskRecord", tasks.GetTaskRecordRequest, tasks.GetTaskRecordResponse)
+LIST_TASKS = Method("/taskmeter.v1.TaskService/ListTasks", tasks.ListTasksRequest, tasks.ListTasksResponse)
+TERMINATE = Method("/taskmeter.v1.TaskService/Terminate", tasks.TerminateRequest, tasks.TerminateResponse)
+RETRY_TASK = Method("/taskmeter.v1.TaskService/RetryTask", tasks.RetryTaskRequest, tasks.RetryTaskResponse)
+WAIT_TASK = Method("/taskmeter.v1.TaskService/WaitTask", tasks.WaitTaskRequest, tasks.WaitTaskResponse)
+STREAM_EVENTS = Method("/taskmeter.v1.TaskService/StreamEvents", tasks.StreamEventsRequest, tasks.StreamEventsResponse)
+UPDATE_TASK = Method("/taskmeter.v1.TaskService/UpdateTask", tasks.UpdateTaskRequest, tasks.UpdateTaskResponse)
+DELETE_TASK = Method("/taskmeter.v1.TaskService/DeleteTask", tasks.DeleteTaskRequest, tasks.DeleteTaskResponse)
+READ_FILE = Method("/taskmeter.v1.FileService/ReadFile", files.ReadFileRequest, files.ReadFileResponse)
+GET_SERVER_INFO = Method("/taskmeter.v1.AdminService/GetServerInfo", admin.GetServerInfoRequest, admin.GetServerInfoResponse)
+DRAIN = Method("/taskmeter.v1.AdminService/Drain", admin.DrainRequest, admin.DrainResponse)

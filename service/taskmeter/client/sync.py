@@ -1,0 +1,344 @@
+"""`SyncClient`: the blocking client. Safe to use from several threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from taskmeter.client import failure, methods, requests
+from taskmeter.client.backoff import Backoff
+from taskmeter.client.base import DEFAULT_TIMEOUT_SECONDS, WAIT_SLICE_SECONDS, ClientBase, Page, Resumable, Started
+from taskmeter.client.methods import Method
+from taskmeter.client.resume import Delivery, StreamState
+from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
+from taskmeter.client.tail import FileChunk, TailState
+from taskmeter.client.watchdog import Watchdog
+from taskmeter.errors import DeadlineError, TaskmeterError, UnavailableError
+from taskmeter.model.event import EventKind
+from taskmeter.model.state import State
+from taskmeter.v1 import admin_service_pb2, file_service_pb2, task_pb2
+from taskmeter.v1 import task_service_pb2 as tasks
+
+Req = TypeVar("Req", bound=Message)
+Resp = TypeVar("Resp", bound=Message)
+T = TypeVar("T")
+
+
+class EventStream(Iterator[Event]):
+    """Events, each once and in order; survives the loss of its connection. Keep `seq` to go on from it later."""
+
+    def __init__(self, deliveries: Iterator[Delivery]) -> None:
+        self._deliveries = deliveries
+        self._events = self._flatten()
+        self.seq = 0
+        """Every matching event up to here has been handed out."""
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the stream."""
+        self._events.close()
+
+    def _flatten(self) -> Generator[Event, None, None]:
+        try:
+            for delivery in self._deliveries:
+                for event in delivery.events:
+                    self.seq = event.seq or self.seq
+                    yield event
+                self.seq = delivery.seq
+        finally:
+            _close(self._deliveries)
+
+
+class SyncClient(ClientBase):
+    """Talks to a daemon; every method blocks until its answer is there.
+
+    All methods raise the classes of `taskmeter.errors`.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        key: str | None = None,
+        state_dir: str | Path | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        on_disconnect: Callable[[TaskmeterError], None] | None = None,
+    ) -> None:
+        super().__init__(target, key=key, state_dir=state_dir, timeout_seconds=timeout_seconds, on_disconnect=on_disconnect)
+        self._lock = threading.Lock()
+        self._channels: list[grpc.Channel] = []
+        self._calls: dict[str, Any] = {}
+
+    __init__.__doc__ = ClientBase.__init__.__doc__
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Find the daemon and check that it answers and takes the key."""
+        self.server_info()
+
+    def close(self) -> None:
+        """Close the connection; running streams end."""
+        with self._lock:
+            channels, self._channels, self._calls = self._channels, [], {}
+        for channel in channels:
+            channel.close()
+
+    disconnect = close
+
+    # ------------------------------------------------------------------------------------------------------ tasks
+
+    def start(self, argv: Sequence[str], *, idempotency_key: str = "", use_existing: bool = False, **fields: Any) -> Started:
+        """Start a command; `fields` are those of `requests.command_spec`. Returns once the task is accepted and durable."""
+        return self.start_task(requests.command_spec(argv, **fields), idempotency_key=idempotency_key, use_existing=use_existing)
+
+    def start_task(self, spec: task_pb2.TaskSpec, *, idempotency_key: str = "", use_existing: bool = False) -> Started:
+        """Start a task from its spec. Returns once it is accepted and durable."""
+        request = tasks.StartTaskRequest(spec=spec, idempotency_key=idempotency_key, use_existing=use_existing)
+        response = self._call(methods.START_TASK, request)
+        return Started(response.token, TaskStatus.of(response.status), response.existing)
+
+    def get_task_status(self, token: str) -> TaskStatus:
+        """Return the task as it stands now."""
+        return TaskStatus.of(self._call(methods.GET_TASK_STATUS, tasks.GetTaskStatusRequest(token=token)).status)
+
+    def get_task_record(self, token: str) -> TaskRecord:
+        """Return what was asked and what came of it."""
+        return TaskRecord.of(self._call(methods.GET_TASK_RECORD, tasks.GetTaskRecordRequest(token=token)).record)
+
+    def list_page(self, **filters: Any) -> Page:
+        """Return one page of tasks, newest first; `filters` are those of `requests.list_tasks`."""
+        response = self._call(methods.LIST_TASKS, requests.list_tasks(**filters))
+        found = tuple(TaskStatus.of(status) for status in response.tasks)
+        return Page(found, response.next_page_token, response.seq, response.total_count)
+
+    def list_tasks(self, *, limit: int | None = None, **filters: Any) -> Iterator[TaskStatus]:
+        """Iterate over tasks, newest first, page by page; `filters` are those of `requests.list_tasks`."""
+        filters.setdefault("page_size", requests.PAGE_SIZE if limit is None else min(limit, requests.PAGE_SIZE))
+        while limit is None or limit > 0:
+            page = self.list_page(**filters)
+            yield from page.tasks[:limit]
+            if limit is not None:
+                limit -= len(page.tasks)
+            if not page.next_page_token:
+                return
+            filters["page_token"] = page.next_page_token
+
+    def wait_task(self, token: str, states: Iterable[State | int] = (), timeout_seconds: float = 0.0) -> TaskStatus:
+        """Wait until the task is in one of `states` or has ended, and return its status; survives a restart of the daemon.
+
+        After `timeout_seconds` (0 = never) the status is returned as it then is.
+        """
+        wanted = [int(state) for state in states]
+        deadline = time.monotonic() + timeout_seconds if timeout_seconds else None
+        status = self.get_task_status(token)
+        backoff = Backoff()
+        while not status.completed and status.state not in wanted:
+            left = WAIT_SLICE_SECONDS if deadline is None else min(deadline - time.monotonic(), WAIT_SLICE_SECONDS)
+            if left <= 0:
+                break
+            request = tasks.WaitTaskRequest(token=token, states=wanted, timeout_seconds=left)  # type: ignore[arg-type]
+            try:
+                status = TaskStatus.of(self._call(methods.WAIT_TASK, request, left + self._timeout_seconds).status)
+                backoff.reset()
+            except (UnavailableError, DeadlineError) as error:
+                self._lost(error)
+                time.sleep(backoff.next_seconds(error.retry_after_seconds))
+        return status
+
+    def terminate(
+        self, token: str, *, grace_period_seconds: float | None = None, immediate: bool = False, reason: str = ""
+    ) -> None:
+        """Ask the task to end; returns when that is durable, not when it has ended. Again, shorter, it escalates."""
+        self._call(methods.TERMINATE, requests.terminate(token, grace_period_seconds, immediate, reason))
+
+    def retry_task(self, token: str, *, as_new: bool = False) -> Started:
+        """Run an ended task again: as its next attempt, or as a copy with a new token."""
+        response = self._call(methods.RETRY_TASK, tasks.RetryTaskRequest(token=token, as_new=as_new))
+        return Started(response.token, TaskStatus.of(response.status), response.token == token)
+
+    def update_task(self, token: str, **changes: Any) -> TaskStatus:
+        """Change metadata, tags or priority; `changes` are those of `requests.update_task`."""
+        return TaskStatus.of(self._call(methods.UPDATE_TASK, requests.update_task(token, **changes)).status)
+
+    def delete_task(self, token: str) -> None:
+        """Forget an ended task and delete its files."""
+        self._call(methods.DELETE_TASK, tasks.DeleteTaskRequest(token=token))
+
+    # ---------------------------------------------------------------------------------------------------- streams
+
+    def stream(self, tokens: Iterable[str] = (), **options: Any) -> Iterator[Delivery]:
+        """Iterate over what StreamEvents sends, bookmarks included; `options` are those of `requests.stream_events`."""
+        return self._resumable(methods.STREAM_EVENTS, StreamState(requests.stream_events(tokens, **options)))
+
+    def events(
+        self,
+        tokens: Iterable[str] = (),
+        *,
+        kinds: Iterable[EventKind | int | str] = (),
+        tags: Mapping[str, str] | None = None,
+        from_seq: int | None = None,
+        resume_token: str = "",
+        until_terminal: bool = False,
+    ) -> EventStream:
+        """Iterate over events, each once and in order; without `from_seq` or `resume_token` from now on."""
+        return EventStream(
+            self.stream(
+                tokens, kinds=kinds, tags=tags, from_seq=from_seq, resume_token=resume_token, until_terminal=until_terminal
+            )
+        )
+
+    def watch(self, token: str, *, interval_seconds: float = 1.0) -> Iterator[TaskStatus]:
+        """Iterate over the task's status whenever it changed, at most once per interval; ends when the task has ended."""
+        newest = -1
+        for delivery in self.stream(
+            [token],
+            kinds=[EventKind.STATE, EventKind.METADATA],
+            snapshot_first=True,
+            include_status=True,
+            status_interval_seconds=interval_seconds,
+            until_terminal=True,
+        ):
+            moved = [event.state_changed.status for event in delivery.events if event.state_changed]
+            for status in [*moved, *delivery.statuses]:
+                if status is not None and status.seq >= newest:
+                    newest = status.seq
+                    yield status
+
+    # ------------------------------------------------------------------------------------------------------ files
+
+    def read_file(
+        self,
+        token: str,
+        path: str,
+        *,
+        attempt: int | None = None,
+        offset: int = 0,
+        last_lines: int | None = None,
+        follow: bool = False,
+        max_bytes: int = 0,
+    ) -> Iterator[FileChunk]:
+        """Iterate over the pieces of a file of the task ("stdout", "stderr"); with `follow` until its attempt has ended."""
+        if follow and attempt is None:
+            attempt = self.get_task_status(token).attempt
+        request = file_service_pb2.ReadFileRequest(
+            token=token, path=path, attempt=attempt, offset=offset, last_lines=last_lines, follow=follow, max_bytes=max_bytes
+        )
+        return self._resumable(methods.READ_FILE, TailState(request))
+
+    def logs(
+        self,
+        token: str,
+        stream: str = "stdout",
+        *,
+        attempt: int | None = None,
+        last_lines: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[bytes]:
+        """Iterate over the bytes the task wrote to its stdout or stderr."""
+        for chunk in self.read_file(token, stream, attempt=attempt, last_lines=last_lines, follow=follow):
+            if chunk.data:
+                yield chunk.data
+
+    # ----------------------------------------------------------------------------------------------------- daemon
+
+    def server_info(self) -> ServerInfo:
+        """Ask the daemon about itself."""
+        return ServerInfo.of(self._call(methods.GET_SERVER_INFO, admin_service_pb2.GetServerInfoRequest()))
+
+    def drain(self, *, grace_period_seconds: float | None = None, reason: str = "") -> int:
+        """Have the daemon refuse new work and end all tasks; returns how many are being stopped."""
+        request = admin_service_pb2.DrainRequest(grace_period_seconds=grace_period_seconds, reason=reason)
+        return self._call(methods.DRAIN, request).stopping_count
+
+    # ------------------------------------------------------------------------------------------------- connection
+
+    def _call(self, method: Method[Req, Resp], request: Req, timeout_seconds: float | None = None) -> Resp:
+        call = self._callable(method, streaming=False)
+        try:
+            return cast("Resp", call(request, timeout=timeout_seconds or self._timeout_seconds, metadata=self._metadata))
+        except grpc.RpcError as error:
+            raise self._translate(error) from None
+
+    def _resumable(self, method: Method[Req, Resp], state: Resumable[Req, Resp, T]) -> Iterator[T]:
+        backoff = Backoff()
+        while True:
+            call = self._callable(method, streaming=True)(state.next_request(), metadata=self._metadata)
+            silence = state.silence_seconds
+            with Watchdog(call.cancel, silence) as watchdog:
+                try:
+                    while True:
+                        with watchdog.watching():
+                            response = next(call, None)
+                        if response is None:
+                            break
+                        backoff.reset()
+                        yield state.accept(response)
+                    if state.ends_with_ok:
+                        return
+                    problem: TaskmeterError = failure.broken("the daemon ended the stream")
+                except grpc.RpcError as error:
+                    problem = self._translate(error)
+                    if watchdog.fired:
+                        problem = failure.broken(f"nothing came for {silence:g} s")
+                finally:
+                    call.cancel()
+            if not state.may_reconnect(problem, retryable=failure.may_reconnect(problem)):
+                raise problem
+            self._lost(problem)
+            time.sleep(backoff.next_seconds(problem.retry_after_seconds))
+
+    def _callable(self, method: Method[Req, Resp], *, streaming: bool) -> Any:
+        with self._lock:
+            call = self._calls.get(method.path)
+            if call is None:
+                if not self._calls:
+                    self._channels.append(grpc.insecure_channel(self.endpoint.target, options=self._options))
+                make = self._channels[-1].unary_stream if streaming else self._channels[-1].unary_unary
+                call = make(
+                    method.path,
+                    request_serializer=method.request.SerializeToString,
+                    response_deserializer=method.response.FromString,
+                )
+                self._calls[method.path] = call
+            return call
+
+    def _lost(self, error: TaskmeterError) -> None:
+        """The daemon may have restarted somewhere else; what still uses the old channel finds out by itself."""
+        if self._on_disconnect is not None:
+            self._on_disconnect(error)
+        with self._lock:
+            if self._look_again():
+                self._calls.clear()
+
+    def _translate(self, error: grpc.RpcError) -> TaskmeterError:
+        call = cast("Any", error)
+        code = call.code()
+        trailers = call.trailing_metadata() or ()
+        return failure.from_rpc(code.name if code else "UNKNOWN", call.details() or "", trailers, self.endpoint.target)
+
+
+def _close(iterator: Iterator[Any]) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()
