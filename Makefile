@@ -1,0 +1,62 @@
+# Everything a developer does. `make` alone lists the targets.
+#
+# All of it happens in a virtual environment of the checkout's own (.venv, or VENV=…), made when it is first needed, into which
+# the package is installed editable with its tools: your own environment is neither used nor changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+GROUPS := $(notdir $(patsubst %/,%,$(wildcard tests/*/)))
+SOURCES := setup.py service native tests bench examples
+export PATH := $(abspath $(RUN)):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv build lint test $(GROUPS) bench proto-snapshot sdist clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
+	@echo "  make GROUP              run one group of tests: $(GROUPS)"
+	@echo "  PYTHON=python3.12 chooses the Python of a new environment, VENV=DIR its place, REQUIRE_ALL=1 makes skipped tests failures."
+
+venv: $(INSTALLED) ## make the environment with the package and all tools in it
+
+$(INSTALLED): pyproject.toml
+	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,gpu]'
+	@touch $@
+
+build: $(INSTALLED) ## build what is stale: protobuf modules, native extensions, the shim
+	@$(RUN)/python setup.py --quiet build_inplace
+
+test: build ## run all tests, by group, with their budgets; lists what was skipped
+	@$(RUN)/python tests/run.py
+
+$(GROUPS): build
+	@$(RUN)/python tests/run.py $@
+
+lint: build ## check style, types, import contracts, protos and native code
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy $(SOURCES)
+	$(RUN)/lint-imports
+	$(RUN)/buf lint protos
+	$(RUN)/buf format --diff --exit-code protos
+	$(RUN)/buf breaking protos --against protos/releases/v1.txtpb
+	$(RUN)/cython-lint native
+	$(RUN)/stubtest metercore --mypy-config-file pyproject.toml
+
+bench: build ## run the benchmarks; writes Markdown to bench/results/
+	@$(RUN)/python bench/run.py
+
+proto-snapshot: $(INSTALLED) ## take today's contract as the one that must not break
+	$(RUN)/buf build protos --exclude-source-info --output protos/releases/v1.txtpb
+
+sdist: $(INSTALLED) ## build the source distribution, and the wheel from it, into dist/
+	$(RUN)/python -m build
+
+clean: ## remove all that was built, the environment too
+	rm -rf build dist $(VENV) service/*.egg-info *.egg-info
+	rm -f service/taskmeter/v1/*_pb2* service/taskmeter/executors/taskmeter-shim
+	find native \( -name '*.so' -o -name '*.html' \) -delete
+	find . -name __pycache__ -prune -exec rm -rf {} +

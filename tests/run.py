@@ -1,0 +1,105 @@
+"""Runs the groups of tests (the directories of tests/), each by itself and with a budget, and sums up.
+
+`python tests/run.py [GROUP…]`; exits 0 if nothing failed and no budget was overrun twofold. REQUIRE_ALL=1 in the environment
+makes skipped tests failures. Results are left in build/test-results/GROUP.xml in JUnit's form.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "build" / "test-results"
+
+BUDGET_SECONDS = {
+    "unit": 60,
+    "native": 240,
+    "compat": 30,
+    "integration": 240,
+    "cli": 240,
+    "interop": 180,
+    "faults": 600,
+    "parity": 120,
+}
+"""In the order in which they run: what fails fast comes first."""
+
+NO_TESTS_COLLECTED = 5
+"""pytest's exit code for an empty group."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What one group came to."""
+
+    group: str
+    seconds: float
+    exit_code: int
+    passed_count: int = 0
+    failed_count: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code in (0, NO_TESTS_COLLECTED) and self.seconds <= 2 * self.budget_seconds
+
+    @property
+    def budget_seconds(self) -> int:
+        return BUDGET_SECONDS.get(self.group, 120)
+
+
+def run(group: str) -> Result:
+    """Run one group in a process of its own; its output goes through."""
+    report = RESULTS / f"{group}.xml"
+    report.unlink(missing_ok=True)
+    print(f"\n━━ {group}", flush=True)
+    begin = monotonic()
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", f"tests/{group}", f"--junitxml={report}"], cwd=ROOT, check=False)
+    result = Result(group, monotonic() - begin, done.returncode)
+    if report.exists():
+        for case in ET.parse(report).iter("testcase"):
+            skip = case.find("skipped")
+            if case.find("failure") is not None or case.find("error") is not None:
+                result.failed_count += 1
+            elif skip is not None:
+                result.skipped.append(f"{case.get('classname')}::{case.get('name')}: {skip.get('message')}")
+            else:
+                result.passed_count += 1
+    return result
+
+
+def main(groups: list[str]) -> int:
+    """Run the groups and print the table; returns the exit code."""
+    there = [path.name for path in sorted((ROOT / "tests").iterdir()) if path.is_dir() and any(path.rglob("test_*.py"))]
+    order = [*BUDGET_SECONDS, *there]
+    unknown = [group for group in groups if not (ROOT / "tests" / group).is_dir()]
+    if unknown:
+        print(f"no such group: {', '.join(unknown)}; there are {', '.join(there)}", file=sys.stderr)
+        return 2
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    results = [run(group) for group in sorted(groups or there, key=order.index)]
+    print(f"\n{'group':<14}{'time':>8}{'budget':>8}{'passed':>8}{'failed':>8}{'skipped':>8}")
+    for each in results:
+        late = "" if each.seconds <= each.budget_seconds else "  over budget"
+        wrong = "" if each.exit_code in (0, NO_TESTS_COLLECTED) else f"  FAILED (exit {each.exit_code})"
+        print(
+            f"{each.group:<14}{each.seconds:>7.0f}s{each.budget_seconds:>7}s{each.passed_count:>8}{each.failed_count:>8}"
+            f"{len(each.skipped):>8}{late}{wrong}"
+        )
+    for each in results:
+        for line in each.skipped:
+            print(f"skipped: {line}")
+    passed, failed, skipped = (
+        sum(counts)
+        for counts in zip(*((each.passed_count, each.failed_count, len(each.skipped)) for each in results), strict=True)
+    )
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 0 if all(each.ok for each in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
