@@ -6,7 +6,7 @@
  *     lock    POSIX record lock, held by the shim for life         F_GETLK names the shim's pid
  *     claim   struct tm_claim, created O_EXCL                      the winner owns this attempt, for ever
  *     ctl     struct tm_ctl, preallocated                          daemon -> shim, then SIGRTMIN to the shim
- *     pid     struct tm_pid                                        shim, after exec succeeded
+ *     pid     struct tm_pid, preallocated                          shim, after exec succeeded
  *     exit    struct tm_exit, preallocated                         shim, when the main process has ended
  *     gone    struct tm_gone[2], preallocated                      shim, rusage while it runs, final after ECHILD
  *     meter   two CRC slots, see metercore/_c/meter.h              sampler
@@ -50,6 +50,8 @@ enum tm_cause {
 
 #define TM_LAUNCH_FD 3
 #define TM_MAX_RLIMITS 16
+#define TM_MAX_CGROUPS_V1 4
+#define TM_MAX_LAUNCH_BYTES (8u << 20) /* above the kernel's own limit for argv and env, 6 MiB */
 
 enum tm_launch_flags {
     TM_LAUNCH_SET_IDS = 1u << 0,          /* setgroups/setgid/setuid to gid, uid before exec */
@@ -89,6 +91,15 @@ struct tm_launch {
     uint64_t grace_ns;             /* default grace, when ctl names none */
     uint64_t deadline_boottime_ns; /* 0 = none; wall-clock timeout of the attempt */
     struct tm_rlimit rlimits[TM_MAX_RLIMITS];
+};
+
+/* The shim's own exit status, for whoever reaps it; the records are the truth. */
+enum tm_shim_status {
+    TM_SHIM_DONE = 0,
+    TM_SHIM_USAGE = 64,     /* not exactly one argument */
+    TM_SHIM_BAD_BLOCK = 65, /* the launch block is malformed; nothing was touched */
+    TM_SHIM_IO = 74,        /* the attempt directory is not usable; nothing was claimed */
+    TM_SHIM_CLAIMED = 75,   /* another shim, or the daemon, has won this attempt; nothing was touched */
 };
 
 /* ---- claim ---------------------------------------------------------------------------------------------------- */
@@ -137,6 +148,7 @@ enum tm_exit_kind {
     TM_EXIT_EXITED = 1,   /* code */
     TM_EXIT_SIGNALED = 2, /* signal, core */
     TM_EXIT_EXEC_FAILED = 3, /* the command never ran: error, stage */
+    TM_EXIT_NEVER_STARTED = 4, /* stopped before the command was run: cause; start times are 0 */
 };
 
 /* Which step before exec failed; taskmeter/executors/outcome.py has the sentence for each. */

@@ -1,0 +1,14 @@
+"""Reads an attempt directory in one native call, in the only safe order: claim → lock → exit."""
+
+def read_records(directory: bytes) -> tuple[bytes | None, int, bytes | None, bytes | None, bytes | None] | None:
+    """Return (claim, pid that holds the lock or 0, exit, pid, gone) as raw bytes; None for a file that is not there.
+
+    None altogether when there is no such directory; OSError when it cannot be opened for another reason (EMFILE). Contents are
+    not checked here: see `taskmeter.executors.taskdir`.
+    """
+
+def open_owner(directory: bytes) -> tuple[int, int]:
+    """Return (pid, pidfd) of the process that holds the lock, or (0, -1).
+
+    The lock is asked again after the pidfd was opened, so the descriptor is of the holder even if pids are recycled fast.
+    """
