@@ -75,7 +75,10 @@ class Daemon:
             readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - monotonic()))
             assert readable, f"the daemon is not ready after {START_SECONDS:g} s\n{self.log()}"
             line = self.process.stdout.readline()
-            assert line, f"the daemon ended with {self.process.wait()} before it was ready\n{self.log()}"
+            if not line:
+                code = self.process.wait(STOP_SECONDS)
+                self.process.stdout.close()
+                raise AssertionError(f"the daemon ended with {code} before it was ready\n{self.log()}")
             if line.startswith("ready"):
                 return self
 
