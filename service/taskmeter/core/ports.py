@@ -26,6 +26,8 @@ class Change:
     events: tuple[Event, ...]
     insert: bool = False
     delete: bool = False
+    attempt: bool = False
+    """Write the attempt's own row too: at its launch and at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Block:
     """One EventKind per event."""
     frames: tuple[bytes, ...]
     """One `StreamEventsResponse.events` field per event, tag and length included."""
+    tenant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Filter:
     outcomes: frozenset[Outcome] = frozenset()
     tags: Mapping[str, str] = field(default_factory=dict)
     project_id: str = ""
+    source: str = ""
     name_prefix: str = ""
     created_after_time: float = 0.0
     created_before_time: float = 0.0
@@ -85,14 +89,17 @@ class Store(Protocol):
     def find_key(self, tenant: str, idempotency_key: str) -> Task | None:
         """Read the newest task with this key, or None."""
 
-    def list(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:
+    def set_listener(self, on_committed: Callable[[list[tuple[Task, Block | None]]], None]) -> None:
+        """Have every committed batch passed to `on_committed` on the loop, in order of seq, before its commit() returns."""
+
+    def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:
         """Read up to `limit` tasks, newest first, that come after the (create_time, token) of the page before."""
 
     def count(self, wanted: Filter) -> int:
         """Count the tasks that match."""
 
-    def read_events(self, from_seq: int, limit: int) -> list[Block]:
-        """Read blocks whose last_seq is at least `from_seq`, in order, at most `limit` of them."""
+    def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
+        """Read blocks whose last_seq is at least `from_seq`, in order, at most `limit` of them; of one task if `token`."""
 
     async def close(self) -> None:
         """Finish what was handed in, checkpoint, close."""
@@ -208,6 +215,9 @@ class Executor(Protocol):
     def kill_leftovers(self, token: str, attempt: int) -> int:
         """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled."""
 
+    def directory_of(self, token: str, attempt: int) -> str:
+        """Absolute path of the attempt directory."""
+
     def meter_source(self, token: str, attempt: int) -> MeterSource | None:
         """Where to meter it; None before it started."""
 
@@ -268,5 +278,5 @@ class Codec(Protocol):
     def frame_event(self, event: Event, seq: int) -> bytes:
         """Encode one event as a framed `StreamEventsResponse.events` field."""
 
-    def status(self, task: Task) -> bytes:
-        """Encode a TaskStatus; for a running task without its changing fields, which the meter adds."""
+    def status(self, task: Task, *, metered: bool, queue_position: int | None = None) -> bytes:
+        """Encode a TaskStatus; if `metered`, without the changing fields that `Meter.hot` adds."""

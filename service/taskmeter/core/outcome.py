@@ -1,0 +1,78 @@
+"""How an attempt ended, decided from what the kernel said and what was ordered; one readable sentence says why."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from taskmeter.core.ports import Ended
+from taskmeter.model.state import Outcome
+from taskmeter.model.task import Cause, Task
+
+_OUTCOME_OF_CAUSE = {
+    Cause.CANCEL: Outcome.CANCELLED,
+    Cause.TIMEOUT: Outcome.TIMED_OUT,
+    Cause.INTERRUPT: Outcome.INTERRUPTED,
+    Cause.IDLE: Outcome.IDLE_EXPIRED,
+}
+
+NO_EXIT_CODE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Outcome, exit code and signal as the contract defines them, and the sentence."""
+
+    outcome: Outcome
+    exit_code: int
+    exit_signal: int
+    message: str
+
+
+def signal_name(number: int) -> str:
+    """Return "SIGKILL" for 9; a number without a name (a real-time signal) stays a number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def decide(task: Task, ended: Ended) -> Verdict:
+    """Judge an attempt whose main process has ended.
+
+    An order that was acted on (or accepted by us before we saw the end) decides the outcome; the exit code and signal stay
+    those of the kernel, so nothing is hidden.
+    """
+    cause = ended.cause if ended.cause is not Cause.NONE else task.stop.cause if task.stop else Cause.NONE
+    never_started = ended.failed_to_start and not ended.start_message
+    exit_code = NO_EXIT_CODE if never_started else -ended.exit_signal if ended.exit_signal else ended.exit_code
+    if cause is not Cause.NONE and (never_started or not ended.failed_to_start):
+        return Verdict(_OUTCOME_OF_CAUSE[cause], exit_code, ended.exit_signal, _why_stopped(task, ended, cause, never_started))
+    if ended.failed_to_start:
+        return Verdict(Outcome.FAILED_TO_START, exit_code, 0, ended.start_message or "it was never started")
+    if ended.exit_signal:
+        core = " (core dumped)" if ended.core_dumped else ""
+        return Verdict(Outcome.SIGNALED, exit_code, ended.exit_signal, f"killed by {signal_name(ended.exit_signal)}{core}")
+    if ended.exit_code == 0:
+        return Verdict(Outcome.SUCCEEDED, 0, 0, "exited with code 0")
+    return Verdict(Outcome.FAILED, exit_code, 0, f"exited with code {ended.exit_code}")
+
+
+def _why_stopped(task: Task, ended: Ended, cause: Cause, never_started: bool) -> str:
+    if cause is Cause.TIMEOUT:
+        why = f"timed out after {task.spec.timeout_seconds:g} s"
+    elif cause is Cause.INTERRUPT:
+        why = "interrupted: the daemon was drained"
+    elif cause is Cause.IDLE:
+        why = "stopped: it had been idle for too long"
+    else:
+        why = "stopped on request"
+    if task.stop and task.stop.reason:
+        why += f" ({task.stop.reason})"
+    if never_started:
+        return f"{why}, before it started"
+    if ended.forced:
+        return f"{why}, killed after its grace period"
+    if ended.exit_signal:
+        return f"{why}, ended by {signal_name(ended.exit_signal)}"
+    return f"{why}, exited with code {ended.exit_code}"

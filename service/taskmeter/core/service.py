@@ -1,0 +1,176 @@
+"""The one object that the verbs work on: live tasks in memory, and the ports.
+
+Memory changes in exactly one place, `Service.on_committed`, in the order of the event sequence, after the store has it on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from taskmeter.core.hub import Hub
+from taskmeter.core.ports import Block, Codec, Executor, Meter, Store
+from taskmeter.core.scheduler import Scheduler
+from taskmeter.errors import NotFoundError
+from taskmeter.model.state import State
+from taskmeter.model.task import Task
+
+ENDED_CACHE_COUNT = 1024
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A live task in memory. Everything that changes it holds `lock`."""
+
+    task: Task
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    static: bytes | None = None
+    """Its encoded status without the changing fields; None = must be encoded again."""
+    launched: bool = False
+    """The executor was given this attempt by this daemon, or holds it since an earlier one."""
+    observing: bool = False
+    observe_again: bool = False
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class ReservedKey:
+    """An idempotency key that is being looked up or used right now, by this many calls, one after the other."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    user_count: int = 0
+
+
+class Service:
+    """Live tasks, the hub, the scheduler and the ports."""
+
+    def __init__(
+        self, *, store: Store, executor: Executor, meter: Meter, codec: Codec, scheduler: Scheduler, boot_id: str = ""
+    ) -> None:
+        self.store = store
+        self.executor = executor
+        self.meter = meter
+        self.codec = codec
+        self.scheduler = scheduler
+        self.boot_id = boot_id
+        self.pump: Callable[[], None] = lambda: None
+        """Called when a slot may be free; set by recovery when the service starts."""
+        self.hub = Hub(store)
+        self.live: dict[str, Entry] = {}
+        self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
+        self.retrying: set[str] = set()
+        self.environment: dict[str, str] = {}
+        """Added to every task's environment: how to reach this daemon."""
+        self.report_key_secret = b""
+        self.draining = False
+        self.ended_count = 0
+        self._ended: OrderedDict[str, tuple[Task, bytes]] = OrderedDict()
+        self._background: set[asyncio.Task[Any]] = set()
+        store.set_listener(self.on_committed)
+
+    def on_committed(self, results: list[tuple[Task, Block | None]]) -> None:
+        """Take over what the store has committed: the only place where a task in memory changes."""
+        for task, block in results:
+            entry = self.live.get(task.token)
+            if entry is None:
+                entry = Entry(task)
+                if not task.ended:
+                    self.live[task.token] = entry
+            entry.task = task
+            entry.static = None
+            self._ended.pop(task.token, None)
+            if task.ended and self.live.pop(task.token, None) is not None:
+                self.ended_count += 1
+            waiters, entry.waiters = entry.waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            if block is not None:
+                self.hub.publish(block)
+
+    def find(self, token: str, tenant: str) -> Task:
+        """Return the task, live or ended. Raises `NotFoundError` for an unknown token and for another tenant's alike."""
+        entry = self.live.get(token)
+        task = entry.task if entry else self._ended[token][0] if token in self._ended else self.store.load(token)
+        if task is None or task.tenant != tenant:
+            raise NotFoundError("there is no task with this token")
+        return task
+
+    def status(self, token: str, tenant: str) -> bytes:
+        """Return the encoded TaskStatus as of now."""
+        entry = self.live.get(token)
+        if entry is not None and entry.task.tenant == tenant:
+            return self.status_of_entry(entry)
+        found = self._ended.get(token)
+        if found is None or found[0].tenant != tenant:
+            return self.status_of_task(self.find(token, tenant))
+        self._ended.move_to_end(token)
+        return found[1]
+
+    def status_of_entry(self, entry: Entry) -> bytes:
+        task = entry.task
+        static = entry.static
+        if task.state is State.NONE:
+            return self.codec.status(task, metered=False, queue_position=self.scheduler.position(task.token))
+        hot = self.meter.hot(task.token)
+        if static is None:
+            static = entry.static = self.codec.status(task, metered=bool(hot))
+        return static + hot
+
+    def status_of_task(self, task: Task) -> bytes:
+        """Encode the status of a task that a read of the store returned; if it is live, what memory knows is newer."""
+        entry = self.live.get(task.token)
+        if entry is not None:
+            return self.status_of_entry(entry)
+        data = self.codec.status(task, metered=False)
+        self._ended[task.token] = (task, data)
+        if len(self._ended) > ENDED_CACHE_COUNT:
+            self._ended.popitem(last=False)
+        return data
+
+    def forget(self, token: str) -> None:
+        """Drop what memory holds of a deleted task."""
+        self._ended.pop(token, None)
+
+    def open_meter(self, entry: Entry) -> None:
+        """Start metering a task whose main process runs; its status then takes the changing fields from the meter."""
+        task = entry.task
+        if self.meter.is_open(task.token):
+            return
+        source = self.executor.meter_source(task.token, task.attempt)
+        if source is not None:
+            self.meter.open(task.token, source, task.spec.total_count, task.spec.total_size)
+            self.meter.set_earlier(task.token, task.earlier.cpu_ns, task.earlier.memory_byte_ns2)
+            entry.static = None
+
+    async def wait_for_change(self, entry: Entry, timeout_seconds: float | None) -> None:
+        """Return when the entry's task has changed, or the time is over."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry.waiters.append(waiter)
+        await asyncio.wait([waiter], timeout=timeout_seconds)
+
+    def call_later(self, delay_seconds: float, call: Callable[..., None], *arguments: Any) -> None:
+        """Call later, unless the loop ends before."""
+        asyncio.get_running_loop().call_later(delay_seconds, call, *arguments)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background; what it raises is a bug and is logged, not lost."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("background work failed", exc_info=task.exception())
+
+    async def settle_background(self) -> None:
+        """Wait for background work that is under way."""
+        while self._background:
+            await asyncio.wait(self._background)

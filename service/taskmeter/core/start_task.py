@@ -1,0 +1,111 @@
+"""Accept a task: durable before the caller hears of it, started at once when a slot is free."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import replace
+
+from taskmeter.core.launch import launch, starting
+from taskmeter.core.lifecycle import accepted, change_of
+from taskmeter.core.service import ReservedKey, Service
+from taskmeter.errors import ConflictError, LimitError, TaskmeterError, UnavailableError
+from taskmeter.model.ids import new_token
+from taskmeter.model.task import Task, TaskSpec
+
+
+async def start_task(
+    service: Service, spec: TaskSpec, tenant: str, *, idempotency_key: str = "", use_existing: bool = False
+) -> tuple[str, bool]:
+    """Return the token, and whether it named a task that existed already.
+
+    With `use_existing` a live task of the same project and source is returned. With an idempotency key the task that holds the
+    key is returned (guarantee G2). Raises `ConflictError` if that one has another spec, `LimitError` QUEUE_FULL or DISK_FULL,
+    `UnavailableError` DRAINING.
+    """
+    if service.draining:
+        raise UnavailableError("the daemon is draining and accepts no new work", reason="DRAINING", hint="try again later")
+    if use_existing and (live := _live_twin(service, spec, tenant)):
+        return live, True
+    encoded = service.codec.encode_spec(spec)
+    if not idempotency_key:
+        return await _accept(service, spec, encoded, tenant, ""), False
+    key = service.reserved_keys.setdefault((tenant, idempotency_key), ReservedKey())
+    key.user_count += 1
+    try:
+        async with key.lock:
+            holder = service.store.find_key(tenant, idempotency_key)
+            if holder is None:
+                return await _accept(service, spec, encoded, tenant, idempotency_key), False
+            if holder.spec_hash != _hash(encoded):
+                raise ConflictError(
+                    "this idempotency key was used with another spec",
+                    metadata={"token": holder.token},
+                    hint="use a new key for new work",
+                )
+            return holder.token, True
+    finally:
+        key.user_count -= 1
+        if not key.user_count:
+            service.reserved_keys.pop((tenant, idempotency_key), None)
+
+
+def _hash(encoded: bytes) -> bytes:
+    return hashlib.sha256(encoded).digest()
+
+
+def _live_twin(service: Service, spec: TaskSpec, tenant: str) -> str | None:
+    wanted = (tenant, spec.project_id, spec.source)
+    for token, entry in service.live.items():
+        task = entry.task
+        if (task.tenant, task.spec.project_id, task.spec.source) == wanted:
+            return token
+    return None
+
+
+async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str, idempotency_key: str) -> str:
+    scheduler = service.scheduler
+    if scheduler.is_full:
+        raise LimitError(
+            f"{scheduler.waiting_count} tasks wait already; the queue is full",
+            reason="QUEUE_FULL",
+            hint="try again when some have ended, or start the daemon with a higher --max-running",
+            retry_after_seconds=1.0,
+        )
+    now = time.time()
+    task = Task(
+        token=new_token(),
+        spec=spec,
+        spec_hash=_hash(encoded),
+        create_time=now,
+        queued_time=now,
+        tenant=tenant,
+        idempotency_key=idempotency_key,
+        tags=spec.tags,
+        metadata=spec.metadata,
+        priority=spec.priority,
+    )
+    at_once = scheduler.has_room
+    if at_once:
+        scheduler.take_slot(task.token)
+    try:
+        await service.executor.prepare(task.token, 0, encoded)
+        steps = [starting(service.boot_id)] if at_once else []
+        await service.store.commit([change_of(task, steps, before=(accepted(task),), insert=True)])
+    except TaskmeterError:
+        scheduler.free_slot(task.token)
+        service.spawn(service.executor.remove(task.token))
+        service.pump()
+        raise
+    entry = service.live[task.token]
+    if at_once:
+        service.spawn(launch(service, entry))
+    else:
+        scheduler.enqueue(entry.task)
+        service.pump()  # a slot may have been freed meanwhile
+    return task.token
+
+
+def copy_of(task: Task) -> TaskSpec:
+    """The spec for a new task like `task`, with its tags and metadata as they are now."""
+    return replace(task.spec, tags=dict(task.tags), metadata=dict(task.metadata), priority=task.priority)

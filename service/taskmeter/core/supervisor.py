@@ -1,0 +1,201 @@
+"""Turn facts about an attempt into state: the same function after a hint, a sweep and a restart.
+
+Facts only grow and every step is committed before memory changes, so observing twice, late, or after kill -9 is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from taskmeter.core.lifecycle import Step, advance
+from taskmeter.core.outcome import NO_EXIT_CODE, decide
+from taskmeter.core.ports import Ended, Facts
+from taskmeter.core.service import Entry, Service
+from taskmeter.errors import TaskmeterError
+from taskmeter.model.state import FINAL_STATE, Outcome, State
+from taskmeter.model.task import Task
+
+RETRY_SECONDS = 1.0
+READY_POLL_SECONDS = 0.1
+
+log = logging.getLogger(__name__)
+
+
+def observe(service: Service, token: str, attempt: int) -> None:
+    """Look at an attempt soon; calls for the same task while it is being looked at are merged into one more look."""
+    entry = service.live.get(token)
+    if entry is None or entry.task.attempt != attempt:
+        return
+    if entry.observing:
+        entry.observe_again = True
+        return
+    entry.observing = True
+    service.spawn(_observe(service, entry))
+
+
+async def _observe(service: Service, entry: Entry) -> None:
+    try:
+        while True:
+            entry.observe_again = False
+            async with entry.lock:
+                await reconcile(service, entry)
+            if not entry.observe_again or entry.task.ended:
+                return
+    except TaskmeterError as error:  # disk full, store down: the facts stay on disk, look again later
+        log.warning("task %s: its new state could not be stored (%s); trying again", entry.task.token, error.reason)
+        service.call_later(RETRY_SECONDS, observe, service, entry.task.token, entry.task.attempt)
+    finally:
+        entry.observing = False
+
+
+async def reconcile(service: Service, entry: Entry) -> None:
+    """Bring the task's state up to its facts; one commit at most. The caller holds the entry's lock."""
+    task = entry.task
+    if task.state is State.NONE or task.ended:
+        return
+    facts = service.executor.facts(task.token, task.attempt)
+    steps, fields = _steps(service, task, facts, entry.launched)
+    if steps or fields:
+        entry_task = await advance(service, task, steps, **fields)
+        if entry_task.ended:
+            finish(service, entry_task)
+            return
+    if facts.started and not facts.gone:
+        service.open_meter(entry)
+    if entry.task.state is State.INITIALIZING:
+        service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
+
+
+def finish(service: Service, task: Task) -> None:
+    """An attempt's end is stored: release what it held and let the next one start."""
+    service.executor.settle(task.token, task.attempt)
+    service.scheduler.free_slot(task.token)
+    service.pump()
+
+
+def _poll_ready(service: Service, entry: Entry) -> None:
+    if entry.task.state is not State.INITIALIZING:
+        return
+    if service.meter.is_ready(entry.task.token):
+        observe(service, entry.task.token, entry.task.attempt)
+    else:
+        service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
+
+
+def _steps(service: Service, task: Task, facts: Facts, launched: bool) -> tuple[list[Step], dict[str, Any]]:
+    """Return the moves the facts call for, and fields to change without a move."""
+    steps: list[Step] = []
+    fields: dict[str, Any] = {}
+    state = task.state
+    lost = not facts.alive and facts.gone is None
+    ended = facts.ended
+
+    if facts.started and state is State.STARTING:
+        started = {"pid": facts.started.pid, "start_time": facts.started.start_time}
+        steps.append(Step(State.INITIALIZING, "the process runs", started))
+        state = State.INITIALIZING
+    if state is State.INITIALIZING:
+        if not task.spec.announces_ready:
+            steps.append(Step(State.RUNNING, "running"))
+            state = State.RUNNING
+        elif service.meter.is_ready(task.token):
+            steps.append(Step(State.RUNNING, "it announced that it is ready"))
+            state = State.RUNNING
+        elif ended or lost:
+            steps.append(Step(State.RUNNING, "it ended before it announced that it is ready"))
+            state = State.RUNNING
+
+    if ended is None and lost:
+        if not facts.claimed and not launched:
+            return steps, fields  # not spawned yet: recovery or the launcher will do it
+        ended_fields = _lost(service, task, facts)
+    elif ended is not None and not task.end_time:
+        ended_fields = _ended(task, ended)
+    else:
+        ended_fields = {}
+
+    if ended_fields and state is not State.STOPPING:
+        steps.append(Step(State.STOPPING, ended_fields["exit_message"], ended_fields))
+        state = State.STOPPING
+    elif ended_fields:
+        fields.update(ended_fields)
+    elif task.stop is not None and facts.started and state in (State.INITIALIZING, State.RUNNING):
+        steps.append(Step(State.STOPPING, task.stop.reason or "stopped on request"))
+        state = State.STOPPING
+
+    if state is State.STOPPING and (facts.gone is not None or lost):
+        outcome = ended_fields.get("outcome", task.outcome)
+        message = ended_fields.get("exit_message", task.exit_message)
+        steps.append(Step(FINAL_STATE[outcome], message, _final(service, task, facts)))
+    elif facts.unkillable_pids != task.unkillable_pids:
+        fields["unkillable_pids"] = facts.unkillable_pids
+    return steps, fields
+
+
+def _ended(task: Task, ended: Ended) -> dict[str, Any]:
+    verdict = decide(task, ended)
+    fields: dict[str, Any] = {
+        "outcome": verdict.outcome,
+        "exit_code": verdict.exit_code,
+        "exit_signal": verdict.exit_signal,
+        "exit_message": verdict.message,
+        "end_time": ended.end_time,
+    }
+    return fields
+
+
+def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
+    """The supervisor is gone and left no exit record."""
+    fields: dict[str, Any] = {"exit_code": NO_EXIT_CODE, "exit_signal": 0, "end_time": time.time()}
+    if not facts.claimed:
+        service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
+        stopped = task.stop is not None
+        fields["outcome"] = Outcome.CANCELLED if stopped else Outcome.FAILED_TO_START
+        fields["exit_code"] = NO_EXIT_CODE if stopped else 126
+        fields["exit_message"] = "stopped on request, before it started" if stopped else "its supervisor could not be started"
+        return fields
+    fields["outcome"] = Outcome.LOST
+    if not facts.same_boot:
+        fields["exit_message"] = "lost: the host was restarted while it ran"
+        return fields
+    killed = service.executor.kill_leftovers(task.token, task.attempt)
+    rest = f"; {killed} of its processes were killed" if killed else ""
+    fields["exit_message"] = f"lost: its supervisor died, so nobody knows how it ended{rest}"
+    return fields
+
+
+def _final(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
+    if facts.gone is None and facts.ended is not None:
+        service.executor.kill_leftovers(task.token, task.attempt)
+    source = service.executor.meter_source(task.token, task.attempt)
+    directory = service.executor.directory_of(task.token, task.attempt)
+    usage = service.meter.settle(task.token, source, directory, facts.ended, facts.gone)
+    gone_time = facts.gone.time if facts.gone else time.time()
+    return {"usage": usage, "gone_time": gone_time, "unkillable_pids": ()}
+
+
+async def settle_unstarted(service: Service, entry: Entry, message: str) -> None:
+    """End a task in STARTING whose supervisor could not be spawned at all."""
+    async with entry.lock:
+        task = entry.task
+        stopped = task.stop is not None
+        outcome = Outcome.CANCELLED if stopped else Outcome.FAILED_TO_START
+        now = time.time()
+        fields: dict[str, Any] = {
+            "outcome": outcome,
+            "exit_code": NO_EXIT_CODE if stopped else 126,
+            "exit_message": "stopped on request, before it started" if stopped else message,
+            "end_time": now,
+            "gone_time": now,
+        }
+        steps = [Step(State.STOPPING, fields["exit_message"], fields), Step(FINAL_STATE[outcome], fields["exit_message"])]
+        while True:
+            try:
+                task = await advance(service, task, steps)
+                break
+            except TaskmeterError:
+                await asyncio.sleep(RETRY_SECONDS)
+    finish(service, task)

@@ -1,0 +1,29 @@
+"""Events to the wire, framed so that several join into one StreamEventsResponse by concatenation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from taskmeter.model.event import Event, MetadataChanged, StateChanged
+from taskmeter.rpc.convert.frame import EVENTS, frame
+from taskmeter.rpc.convert.status import status_message
+from taskmeter.v1 import event_pb2
+
+
+def frame_event(event: Event, seq: int) -> bytes:
+    """Encode `event` as number `seq`, as one `StreamEventsResponse.events` field."""
+    message = event_pb2.Event(seq=seq, time=event.time, token=event.token, attempt=event.attempt, tags=event.tags)
+    payload = event.payload
+    if isinstance(payload, StateChanged):
+        changed = message.state_changed
+        changed.from_state = int(payload.before)  # type: ignore[assignment]
+        changed.to_state = int(payload.after)  # type: ignore[assignment]
+        changed.outcome = int(payload.outcome)  # type: ignore[assignment]
+        changed.reason = payload.reason
+        changed.status.CopyFrom(status_message(replace(payload.task, seq=seq), metered=False))
+    elif isinstance(payload, MetadataChanged):
+        message.metadata_changed.tags.update(payload.tags)
+        message.metadata_changed.metadata.update(payload.metadata)
+    else:
+        message.task_deleted.SetInParent()
+    return frame(EVENTS, message.SerializeToString())

@@ -1,0 +1,130 @@
+"""TaskSpec: from the wire, checked field by field, and to and from its stored form."""
+
+from __future__ import annotations
+
+import os
+
+from taskmeter.errors import NotBuiltError
+from taskmeter.model.task import DEFAULT_GRACE_SECONDS, TaskSpec
+from taskmeter.rpc.convert.checks import Checks
+from taskmeter.v1 import task_pb2
+
+MAX_SPEC_BYTES = 512 * 1024
+MAX_STDIN_BYTES = 1024 * 1024
+MAX_ARGUMENT_BYTES = 128 * 1024
+"""MAX_ARG_STRLEN of Linux (include/uapi/linux/binfmts.h): one string of argv or env, NUL included."""
+
+DEFAULT_QUEUE = "default"
+
+_NOT_BUILT = (
+    "python",
+    "pipeline",
+    "attach",
+    "external",
+    "retry",
+    "resources",
+    "after",
+    "start_after_time",
+    "idle_ttl_seconds",
+    "requeue_on_interrupt",
+    "wait_for_inputs",
+    "tariff",
+)
+"""Fields of the contract that this version refuses rather than ignores."""
+
+
+def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
+    """Check and convert. Raises `InvalidArgumentError` naming each bad field, `NotBuiltError` for what is not served yet."""
+    set_fields = {descriptor.name for descriptor, _ in message.ListFields()}
+    for name in _NOT_BUILT:
+        if name in set_fields:
+            raise NotBuiltError(f"spec.{name} is not built yet", metadata={"field": f"spec.{name}"})
+    checks = Checks()
+    # stdin_data has its own bound: it becomes a file, not part of the arguments.
+    if message.ByteSize() - len(message.stdin_data) > MAX_SPEC_BYTES:
+        checks.add("spec", f"is larger than {MAX_SPEC_BYTES} bytes")
+        checks.done()
+    if len(message.stdin_data) > MAX_STDIN_BYTES:
+        checks.add("spec.stdin_data", f"is larger than {MAX_STDIN_BYTES} bytes; use a file")
+    argv = message.command.argv
+    if not argv or not argv[0]:
+        checks.add("spec.command.argv", "must name a command")
+    for index, argument in enumerate(argv):
+        checks.text(f"spec.command.argv[{index}]", argument, most_bytes=MAX_ARGUMENT_BYTES - 1)
+    for name in ("name", "project_id", "source"):
+        checks.text(f"spec.{name}", getattr(message, name))
+    if message.queue not in ("", DEFAULT_QUEUE):
+        raise NotBuiltError("named queues are not built yet", metadata={"field": "spec.queue"})
+    checks.environment("spec.env", message.env)
+    for name, value in message.env.items():
+        if len(name.encode()) + len(value.encode()) + 2 > MAX_ARGUMENT_BYTES:
+            checks.add(f"spec.env[{name[:40]!r}]", f"is longer than {MAX_ARGUMENT_BYTES} bytes")
+    checks.text("spec.working_directory", message.working_directory, most_bytes=4095)
+    if message.working_directory and not os.path.isabs(message.working_directory):
+        checks.add("spec.working_directory", "must be an absolute path")
+    checks.string_map("spec.tags", message.tags)
+    checks.string_map("spec.metadata", message.metadata)
+    checks.seconds("spec.timeout_seconds", message.timeout_seconds)
+    checks.seconds("spec.grace_period_seconds", message.grace_period_seconds)
+    checks.count("spec.total_count", message.total_count)
+    checks.count("spec.total_size", message.total_size)
+    if message.HasField("umask") and not 0 <= message.umask <= 0o777:
+        checks.add("spec.umask", "must be from 0 to 0o777")
+    checks.done()
+    return _convert(message)
+
+
+def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
+    return TaskSpec(
+        argv=tuple(message.command.argv),
+        name=message.name,
+        project_id=message.project_id,
+        source=message.source,
+        env=dict(message.env),
+        working_directory=message.working_directory,
+        stdin_data=message.stdin_data,
+        tags=dict(message.tags),
+        metadata=dict(message.metadata),
+        timeout_seconds=message.timeout_seconds,
+        grace_period_seconds=message.grace_period_seconds if message.HasField("grace_period_seconds") else DEFAULT_GRACE_SECONDS,
+        queue=message.queue or DEFAULT_QUEUE,
+        priority=message.priority,
+        total_count=message.total_count,
+        total_size=message.total_size,
+        announces_ready=message.announces_ready,
+        shared_work_directory=message.shared_work_directory,
+        umask=message.umask if message.HasField("umask") else None,
+        merge_stderr=message.merge_stderr,
+    )
+
+
+def decode_spec(data: bytes) -> TaskSpec:
+    """Read back what `encode_spec` wrote; it was checked when it was accepted."""
+    return _convert(task_pb2.TaskSpec.FromString(data))
+
+
+def encode_spec(spec: TaskSpec) -> bytes:
+    """Deterministic serialization of the decoded spec; equal specs give equal bytes."""
+    message = task_pb2.TaskSpec(
+        name=spec.name,
+        project_id=spec.project_id,
+        source=spec.source,
+        command=task_pb2.Command(argv=spec.argv),
+        env=spec.env,
+        working_directory=spec.working_directory,
+        stdin_data=spec.stdin_data,
+        tags=spec.tags,
+        metadata=spec.metadata,
+        timeout_seconds=spec.timeout_seconds,
+        grace_period_seconds=spec.grace_period_seconds,
+        queue=spec.queue,
+        priority=spec.priority,
+        total_count=spec.total_count,
+        total_size=spec.total_size,
+        announces_ready=spec.announces_ready,
+        shared_work_directory=spec.shared_work_directory,
+        merge_stderr=spec.merge_stderr,
+    )
+    if spec.umask is not None:
+        message.umask = spec.umask
+    return message.SerializeToString(deterministic=True)

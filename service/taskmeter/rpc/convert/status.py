@@ -1,0 +1,125 @@
+"""TaskStatus from a Task. While a task is metered its changing fields come encoded from the meter and are left out here."""
+
+from __future__ import annotations
+
+from taskmeter.model.state import State
+from taskmeter.model.task import Task
+from taskmeter.model.usage import Integrals, Metrics, Tariff
+from taskmeter.v1 import task_pb2, usage_pb2
+
+MIB = 1024.0 * 1024.0
+TARIFF = Tariff()
+
+
+def status_message(task: Task, *, metered: bool, queue_position: int | None = None) -> task_pb2.TaskStatus:
+    """Build the message; `metered` leaves fields 11–23, 28, 29, 33 and 34 to the meter's encoder."""
+    spec = task.spec
+    message = task_pb2.TaskStatus(
+        token=task.token,
+        name=spec.name,
+        project_id=spec.project_id,
+        source=spec.source,
+        state=int(task.state),  # type: ignore[arg-type]  # same numbers, checked by a test
+        completed=task.ended,
+        outcome=int(task.outcome),  # type: ignore[arg-type]
+        create_time=task.create_time,
+        start_time=task.start_time,
+        end_time=task.end_time,
+        exit_code=task.exit_code,
+        exit_message=task.exit_message,
+        exit_signal=task.exit_signal,
+        attempt=task.attempt,
+        retries_used=task.retries_used,
+        tags=task.tags,
+        metadata=task.metadata,
+        node=task.node,
+        pid=task.pid,
+        seq=task.seq,
+        queue=spec.queue,
+        idempotency_key=task.idempotency_key,
+        input_submit_time=task.create_time,
+        unkillable_pids=task.unkillable_pids,
+    )
+    _timings(message.timings, task)
+    if task.state is State.NONE:
+        message.waiting_reason = "waiting for a free slot"
+        if queue_position is not None:
+            message.queue_position = queue_position
+    if not metered:
+        _unmetered(message, task)
+    return message
+
+
+def _timings(timings: task_pb2.TaskTimings, task: Task) -> None:
+    if task.launch_time:
+        timings.queue_seconds = max(0.0, task.launch_time - task.queued_time)
+    if task.start_time and task.launch_time:
+        timings.start_seconds = max(0.0, task.start_time - task.launch_time)
+    if task.end_time:
+        timings.total_seconds = max(0.0, (task.gone_time or task.end_time) - task.create_time)
+        if task.start_time:
+            timings.run_seconds = max(0.0, task.end_time - task.start_time)
+        if task.gone_time:
+            begin = min(task.stop.time, task.end_time) if task.stop else task.end_time
+            timings.stop_seconds = max(0.0, task.gone_time - begin)
+
+
+def _unmetered(message: task_pb2.TaskStatus, task: Task) -> None:
+    """Fill what the meter would have filled: from the final usage, or from the spec before anything ran."""
+    integrals = task.earlier
+    message.total_count = task.spec.total_count
+    message.total_size = task.spec.total_size
+    custom: dict[str, int] = {}
+    if task.usage is not None:
+        integrals = integrals + task.usage.integrals
+        progress = task.usage.progress
+        custom = progress.custom
+        message.total_count = progress.total_count or task.spec.total_count
+        message.total_size = progress.total_size or task.spec.total_size
+        message.completed_count = progress.completed_count
+        message.failed_count = progress.failed_count
+        message.completed_size = progress.completed_size
+        message.failed_size = progress.failed_size
+        message.status = progress.status
+        message.current_object = progress.current_object
+        fill_metrics(message.metrics, task.usage.metrics)
+    if integrals != Integrals() or task.usage is not None:
+        fill_tokens(message.tokens, integrals, custom)
+
+
+def fill_metrics(message: usage_pb2.TaskMetrics, metrics: Metrics) -> None:
+    """Set every field that was measured; what was not stays absent."""
+    message.SetInParent()
+    message.cpu_percent = metrics.cpu_percent
+    message.cpu_memory_mb = metrics.memory_bytes / MIB
+    message.peak_cpu_percent = metrics.peak_cpu_percent
+    message.peak_cpu_memory_mb = metrics.peak_memory_bytes / MIB
+    message.avg_cpu_percent = metrics.avg_cpu_percent
+    message.avg_cpu_memory_mb = metrics.avg_memory_bytes / MIB
+    message.cpu_cores = metrics.cpu_cores
+    message.cpu_time_ns = metrics.cpu_time_ns
+    message.memory_bytes = metrics.memory_bytes
+    message.peak_memory_bytes = metrics.peak_memory_bytes
+    for name in ("io_read_bytes", "io_write_bytes", "pss_bytes", "kernel_peak_memory_bytes"):
+        value = getattr(metrics, name)
+        if value is not None:
+            setattr(message, name, value)
+    message.process_count = metrics.process_count
+    message.thread_count = metrics.thread_count
+    message.source = int(metrics.source)  # type: ignore[assignment]
+    message.memory_source = int(metrics.memory_source)  # type: ignore[assignment]
+    message.sample_time = metrics.sample_time
+    message.interval_seconds = metrics.interval_seconds
+    message.gap = metrics.gap
+
+
+def fill_tokens(message: usage_pb2.TaskTokens, integrals: Integrals, custom: dict[str, int]) -> None:
+    """Price the integrals; custom counters are shown, but cost nothing until a tariff prices them."""
+    message.cpu_utilization = TARIFF.cpu_tokens(integrals)
+    message.cpu_memory = TARIFF.memory_tokens(integrals)
+    message.total = message.cpu_utilization + message.cpu_memory
+    message.tariff = TARIFF.name
+    message.cpu_ns = integrals.cpu_ns
+    message.memory_byte_seconds = integrals.memory_byte_seconds
+    for name in custom:
+        message.custom[name] = 0.0

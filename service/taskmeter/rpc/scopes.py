@@ -1,0 +1,37 @@
+"""Which scope each method needs. A method that is not listed cannot be called: default deny, and a test fails for it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    SUBMIT = "submit"
+    READ = "read"
+    CONTROL = "control"
+    FILES = "files"
+    ADMIN = "admin"
+
+
+METHOD_SCOPES: dict[str, Scope] = {
+    "/taskmeter.v1.TaskService/StartTask": Scope.SUBMIT,
+    "/taskmeter.v1.TaskService/GetTaskStatus": Scope.READ,
+    "/taskmeter.v1.TaskService/GetTaskRecord": Scope.READ,
+    "/taskmeter.v1.TaskService/ListTasks": Scope.READ,
+    "/taskmeter.v1.TaskService/Terminate": Scope.CONTROL,
+    "/taskmeter.v1.TaskService/RetryTask": Scope.CONTROL,
+    "/taskmeter.v1.TaskService/WaitTask": Scope.READ,
+    "/taskmeter.v1.TaskService/StreamEvents": Scope.READ,
+    "/taskmeter.v1.TaskService/UpdateTask": Scope.CONTROL,
+    "/taskmeter.v1.TaskService/DeleteTask": Scope.CONTROL,
+    "/taskmeter.v1.TaskService/ReportProgress": Scope.CONTROL,
+    "/taskmeter.v1.TaskService/SendItems": Scope.SUBMIT,
+    "/taskmeter.v1.TaskService/GetMetricsHistory": Scope.READ,
+    "/taskmeter.v1.FileService/ReadFile": Scope.FILES,
+    "/taskmeter.v1.AdminService/GetServerInfo": Scope.READ,
+    "/taskmeter.v1.AdminService/Drain": Scope.ADMIN,
+}
+
+ALL_SCOPES = frozenset(Scope)

@@ -1,0 +1,90 @@
+"""The gRPC server: listeners, limits, health and reflection."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from taskmeter.errors import UnavailableError
+from taskmeter.rpc.admin_service import AdminServicer
+from taskmeter.rpc.file_service import FileServicer
+from taskmeter.rpc.methods import Router
+from taskmeter.rpc.stream_events import EventStreams
+from taskmeter.rpc.task_service import TaskServicer
+from taskmeter.v1 import admin_service_pb2, file_service_pb2, task_service_pb2
+
+STOP_GRACE_SECONDS = 2.0
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second daemon on the same port must be refused
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),  # spec 512 kB + stdin 1 MiB, with room for a clear error above
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.max_concurrent_streams", 10_000),  # a low limit makes further calls hang silently in the client
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.server_handshake_timeout_ms", 2_000),
+)
+
+_SERVICES = (
+    task_service_pb2.DESCRIPTOR.services_by_name["TaskService"],
+    file_service_pb2.DESCRIPTOR.services_by_name["FileService"],
+    admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],
+)
+
+
+class RpcServer:
+    """One grpc.aio server over all services of the package."""
+
+    def __init__(
+        self, router: Router, tasks: TaskServicer, files: FileServicer, admin: AdminServicer, streams: EventStreams
+    ) -> None:
+        for descriptor, methods in zip(_SERVICES, (tasks.methods(), files.methods(), admin.methods()), strict=True):
+            router.add(descriptor, methods)
+        self._streams = streams
+        self._files = files
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server.add_generic_rpc_handlers((router,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*(service.full_name for service in _SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self.targets: list[str] = []
+
+    def listen_unix(self, path: Path) -> None:
+        """Listen on a unix socket, replacing a stale one; the caller holds the state directory's lock."""
+        path.unlink(missing_ok=True)
+        try:
+            self._server.add_insecure_port(f"unix:{path}")
+        except RuntimeError as error:
+            raise UnavailableError(f"cannot listen on {path}") from error
+        os.chmod(path, 0o600)
+        self.targets.append(f"unix:{path}")
+
+    def listen_tcp(self, address: str) -> None:
+        """Listen on HOST:PORT; port 0 takes a free one. Raises `UnavailableError` when it is taken."""
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            hint = "another program listens there; --listen HOST:0 takes a free port"
+            raise UnavailableError(f"cannot listen on {address}", hint=hint) from error
+        self.targets.append(f"{address.rpartition(':')[0]}:{port}")
+
+    async def start(self) -> None:
+        await self._server.start()
+        for name in ("", *(service.full_name for service in _SERVICES)):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, end streams with OK, give other calls a moment, then cut."""
+        await self._health.enter_graceful_shutdown()
+        self._files.closing = True
+        self._streams.close()
+        await self._server.stop(STOP_GRACE_SECONDS)

@@ -1,0 +1,57 @@
+"""Every failure of a call becomes one google.rpc.Status here, and nowhere else; never an exception's text."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from taskmeter.errors import DOMAIN, InternalError, InvalidArgumentError, TaskmeterError
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+log = logging.getLogger(__name__)
+
+
+def translate(error: BaseException) -> TaskmeterError:
+    """Return the error to show for whatever was raised; what is not ours is logged under an opaque id and becomes INTERNAL."""
+    if isinstance(error, TaskmeterError):
+        return error
+    if isinstance(error, DecodeError):
+        problem = "is not a message of this method's request type"
+        return InvalidArgumentError(f"the request {problem}", fields=[("", problem)])
+    name = secrets.token_hex(6)
+    log.error("internal error %s", name, exc_info=error)
+    return InternalError(f"internal error {name}; the daemon's log has the details under this id", metadata={"id": name})
+
+
+def rpc_status(error: TaskmeterError) -> status_pb2.Status:
+    """Build the google.rpc.Status: one ErrorInfo, and BadRequest or RetryInfo where they apply."""
+    code: int = getattr(grpc.StatusCode, error.code).value[0]
+    status = status_pb2.Status(code=code, message=error.message)
+    metadata = {**error.metadata, **({"hint": error.hint} if error.hint else {})}
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
+    if error.fields:
+        bad = error_details_pb2.BadRequest()
+        for field, problem in error.fields[:100]:
+            bad.field_violations.add(field=field, description=problem)
+        status.details.add().Pack(bad)
+    if error.retry_after_seconds is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(int(error.retry_after_seconds * 1000))
+        status.details.add().Pack(retry)
+    return status
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> NoReturn:
+    """End the call with the status of `error`."""
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    shown = translate(error)
+    details = rpc_status(shown).SerializeToString()
+    await context.abort(getattr(grpc.StatusCode, shown.code), shown.message, ((DETAILS_KEY, details),))

@@ -1,0 +1,141 @@
+"""TaskService: one method per RPC; each converts, calls the core's verb of the same name, and answers with ready bytes."""
+
+from __future__ import annotations
+
+import json
+
+from taskmeter.core.delete_task import delete_task
+from taskmeter.core.retry_task import retry_task
+from taskmeter.core.service import Service
+from taskmeter.core.start_task import start_task
+from taskmeter.core.terminate import terminate
+from taskmeter.core.update_task import update_task
+from taskmeter.core.wait_task import wait_task
+from taskmeter.model.state import Outcome, State
+from taskmeter.rpc.auth import Caller
+from taskmeter.rpc.convert.checks import Checks, checked_token
+from taskmeter.rpc.convert.frame import frame
+from taskmeter.rpc.convert.spec import spec_from_message
+from taskmeter.rpc.list_tasks import list_tasks
+from taskmeter.rpc.methods import Method, Read, Stream, Write
+from taskmeter.rpc.stream_events import EventStreams
+from taskmeter.v1 import task_service_pb2 as pb
+
+MAX_KEY_BYTES = 256
+FIELD_1 = b"\x0a"
+FIELD_2 = b"\x12"
+
+
+class TaskServicer:
+    """The methods of `taskmeter.v1.TaskService` that are built."""
+
+    def __init__(self, service: Service, streams: EventStreams) -> None:
+        self._service = service
+        self._streams = streams
+
+    def methods(self) -> dict[str, Method]:
+        return {
+            "StartTask": Write(self.start_task),
+            "GetTaskStatus": Read(self.get_task_status),
+            "GetTaskRecord": Read(self.get_task_record),
+            "ListTasks": Read(self.list_tasks),
+            "Terminate": Write(self.terminate),
+            "RetryTask": Write(self.retry_task),
+            "WaitTask": Read(self.wait_task),
+            "StreamEvents": Stream(self._streams.stream_events),
+            "UpdateTask": Write(self.update_task),
+            "DeleteTask": Write(self.delete_task),
+        }
+
+    async def start_task(self, request: pb.StartTaskRequest, caller: Caller) -> bytes:
+        spec = spec_from_message(request.spec)
+        checks = Checks()
+        checks.text("idempotency_key", request.idempotency_key, most_bytes=MAX_KEY_BYTES)
+        if request.use_existing and not (spec.project_id or spec.source):
+            checks.add("use_existing", "needs spec.project_id or spec.source to find the task by")
+        checks.done()
+        token, existing = await start_task(
+            self._service,
+            spec,
+            caller.tenant,
+            idempotency_key=request.idempotency_key,
+            use_existing=request.use_existing,
+        )
+        answer = frame(FIELD_1, token.encode()) + frame(FIELD_2, self._service.status(token, caller.tenant))
+        return answer + b"\x18\x01" if existing else answer
+
+    async def get_task_status(self, request: pb.GetTaskStatusRequest, caller: Caller) -> bytes:
+        return frame(FIELD_1, self._service.status(checked_token(request.token), caller.tenant))
+
+    async def get_task_record(self, request: pb.GetTaskRecordRequest, caller: Caller) -> pb.GetTaskRecordResponse:
+        task = self._service.find(checked_token(request.token), caller.tenant)
+        answer = pb.GetTaskRecordResponse()
+        record = answer.record
+        record.status.MergeFromString(self._service.status(task.token, caller.tenant))
+        record.func_name = task.spec.argv[0]
+        record.args_json = json.dumps(task.spec.argv[1:])
+        record.kwargs_json = "{}"
+        if task.ended and task.outcome is not Outcome.SUCCEEDED:
+            record.error = task.exit_message
+        return answer
+
+    async def list_tasks(self, request: pb.ListTasksRequest, caller: Caller) -> bytes:
+        return await list_tasks(self._service, request, caller.tenant)
+
+    async def terminate(self, request: pb.TerminateRequest, caller: Caller) -> bytes:
+        token = checked_token(request.token)
+        checks = Checks()
+        checks.seconds("grace_period_seconds", request.grace_period_seconds)
+        checks.text("reason", request.reason, most_bytes=1024)
+        checks.done()
+        grace = request.grace_period_seconds if request.HasField("grace_period_seconds") else None
+        already = await terminate(
+            self._service,
+            token,
+            caller.tenant,
+            grace_seconds=0.0 if request.immediate else grace,
+            reason=request.reason,
+        )
+        answer = frame(FIELD_1, self._service.status(token, caller.tenant))
+        return answer + b"\x10\x01" if already else answer
+
+    async def retry_task(self, request: pb.RetryTaskRequest, caller: Caller) -> bytes:
+        token = await retry_task(self._service, checked_token(request.token), caller.tenant, as_new=request.as_new)
+        return frame(FIELD_1, token.encode()) + frame(FIELD_2, self._service.status(token, caller.tenant))
+
+    async def wait_task(self, request: pb.WaitTaskRequest, caller: Caller) -> bytes:
+        token = checked_token(request.token)
+        checks = Checks()
+        checks.seconds("timeout_seconds", request.timeout_seconds)
+        known = {int(state) for state in State}
+        for index, state in enumerate(request.states):
+            if state not in known:
+                checks.add(f"states[{index}]", "is not a state")
+        checks.done()
+        wanted = {State(state) for state in request.states}
+        reached = await wait_task(self._service, token, caller.tenant, wanted, request.timeout_seconds or None)
+        answer = frame(FIELD_1, self._service.status(token, caller.tenant))
+        return answer if reached else answer + b"\x10\x01"
+
+    async def update_task(self, request: pb.UpdateTaskRequest, caller: Caller) -> bytes:
+        token = checked_token(request.token)
+        checks = Checks()
+        checks.string_map("set_metadata", request.set_metadata)
+        checks.string_map("set_tags", request.set_tags)
+        checks.done()
+        await update_task(
+            self._service,
+            token,
+            caller.tenant,
+            set_metadata=dict(request.set_metadata),
+            delete_metadata=list(request.delete_metadata),
+            replace_metadata=request.replace_metadata,
+            set_tags=dict(request.set_tags),
+            delete_tags=list(request.delete_tags),
+            priority=request.priority if request.HasField("priority") else None,
+        )
+        return frame(FIELD_1, self._service.status(token, caller.tenant))
+
+    async def delete_task(self, request: pb.DeleteTaskRequest, caller: Caller) -> bytes:
+        await delete_task(self._service, checked_token(request.token), caller.tenant)
+        return b""

@@ -1,0 +1,1 @@
+"""Durable stores of tasks and events; SQLite is the embedded default."""

@@ -1,0 +1,170 @@
+"""Between a Task value and its rows; the only file that knows which field lies in which column."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
+from taskmeter.model.task import Cause, StopOrder, Task, TaskSpec
+from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSource, Progress, Usage
+
+Row = tuple[Any, ...]
+
+_encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def held_key(task: Task) -> str | None:
+    """Return the idempotency key this task answers for: none once it ended in a way that frees the key (G2)."""
+    if not task.idempotency_key or (task.ended and task.outcome in FREES_IDEMPOTENCY_KEY):
+        return None
+    return task.idempotency_key
+
+
+def detail(task: Task) -> str:
+    """Return the JSON of what no query filters by."""
+    stop = task.stop
+    return _encode_json(
+        {
+            "key": task.idempotency_key,
+            "retries_used": task.retries_used,
+            "queued_time": task.queued_time,
+            "incarnation": task.incarnation,
+            "boot_id": task.boot_id,
+            "launch_time": task.launch_time,
+            "start_time": task.start_time,
+            "gone_time": task.gone_time,
+            "pid": task.pid,
+            "exit_code": task.exit_code,
+            "exit_signal": task.exit_signal,
+            "exit_message": task.exit_message,
+            "stop": stop and [stop.cause, stop.time, stop.grace_seconds, stop.reason, stop.serial],
+            "unkillable": task.unkillable_pids,
+            "earlier": [task.earlier.cpu_ns, task.earlier.memory_byte_ns2],
+        }
+    )
+
+
+def insert_row(task: Task, spec: bytes) -> Row:
+    """Values of query `put_task`."""
+    return (
+        task.token,
+        task.tenant,
+        task.node,
+        task.executor,
+        held_key(task),
+        task.spec_hash,
+        spec,
+        task.spec.project_id,
+        task.spec.source,
+        task.spec.name,
+        task.spec.queue,
+        task.priority,
+        int(task.state),
+        int(task.outcome),
+        task.attempt,
+        task.create_time,
+        task.end_time,
+        task.seq,
+        _encode_json(dict(task.tags)),
+        _encode_json(dict(task.metadata)),
+        detail(task),
+    )
+
+
+def update_row(task: Task) -> Row:
+    """Values of query `set_task`."""
+    return (
+        held_key(task),
+        task.priority,
+        int(task.state),
+        int(task.outcome),
+        task.attempt,
+        task.end_time,
+        task.seq,
+        _encode_json(dict(task.tags)),
+        _encode_json(dict(task.metadata)),
+        detail(task),
+        task.token,
+    )
+
+
+def attempt_row(task: Task) -> Row:
+    """Values of query `put_attempt`, for the task's current attempt."""
+    integrals = task.usage.integrals if task.usage else Integrals()
+    return (
+        task.token,
+        task.attempt,
+        task.node,
+        task.boot_id,
+        task.incarnation,
+        task.launch_time,
+        task.start_time,
+        task.end_time,
+        int(task.outcome),
+        task.exit_code,
+        task.exit_signal,
+        task.exit_message,
+        integrals.cpu_ns,
+        str(integrals.memory_byte_ns2),
+        encode_usage(task.usage) if task.usage else "{}",
+    )
+
+
+def encode_usage(usage: Usage) -> str:
+    """Return the JSON of an attempt's final usage; integers of any size survive."""
+    return _encode_json(asdict(usage))
+
+
+def decode_usage(text: str | None) -> Usage | None:
+    """Read back what `encode_usage` wrote; None for an attempt without usage."""
+    values = json.loads(text) if text else {}
+    if not values:
+        return None
+    metrics = values["metrics"]
+    metrics["source"] = MetricsSource(metrics["source"])
+    metrics["memory_source"] = MemorySource(metrics["memory_source"])
+    return Usage(Metrics(**metrics), Integrals(**values["integrals"]), Progress(**values["progress"]))
+
+
+def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
+    """Build a Task from the columns of `get_task`."""
+    tenant, node, executor, spec, spec_hash, create_time, priority, state, outcome, attempt, end_time, seq = row[:12]
+    tags, metadata = row[12:14]
+    more = json.loads(row[14])
+    stop = more["stop"]
+    return Task(
+        token=row[15],
+        spec=decode_spec(spec),
+        spec_hash=spec_hash,
+        create_time=create_time,
+        tenant=tenant,
+        node=node,
+        executor=executor,
+        idempotency_key=more["key"],
+        tags=json.loads(tags),
+        metadata=json.loads(metadata),
+        priority=priority,
+        state=State(state),
+        outcome=Outcome(outcome),
+        attempt=attempt,
+        retries_used=more["retries_used"],
+        queued_time=more["queued_time"],
+        incarnation=more["incarnation"],
+        boot_id=more["boot_id"],
+        launch_time=more["launch_time"],
+        start_time=more["start_time"],
+        end_time=end_time,
+        gone_time=more["gone_time"],
+        pid=more["pid"],
+        exit_code=more["exit_code"],
+        exit_signal=more["exit_signal"],
+        exit_message=more["exit_message"],
+        stop=StopOrder(Cause(stop[0]), *stop[1:]) if stop else None,
+        unkillable_pids=tuple(more["unkillable"]),
+        usage=decode_usage(row[16]),
+        earlier=Integrals(*more["earlier"]),
+        seq=seq,
+    )

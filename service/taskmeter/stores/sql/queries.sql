@@ -1,0 +1,66 @@
+-- name: put_task
+INSERT INTO tasks (token, tenant, node, executor, idempotency_key, spec_hash, spec, project_id, source, name, queue, priority,
+                   state, outcome, attempt, create_time, end_time, seq, tags, metadata, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: set_task
+UPDATE tasks SET idempotency_key = ?, priority = ?, state = ?, outcome = ?, attempt = ?, end_time = ?, seq = ?, tags = ?,
+                 metadata = ?, detail = ?
+WHERE token = ?;
+
+-- name: put_attempt
+INSERT INTO attempts (token, number, node, boot_id, incarnation, launch_time, start_time, end_time, outcome, exit_code,
+                      exit_signal, exit_message, cpu_ns, memory_byte_ns2, usage)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (token, number) DO UPDATE SET
+    start_time = excluded.start_time, end_time = excluded.end_time, outcome = excluded.outcome,
+    exit_code = excluded.exit_code, exit_signal = excluded.exit_signal, exit_message = excluded.exit_message,
+    cpu_ns = excluded.cpu_ns, memory_byte_ns2 = excluded.memory_byte_ns2, usage = excluded.usage;
+
+-- name: put_block
+INSERT INTO events (first_seq, last_seq, time, tenant, node, token, tags, kinds, frames) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: delete_task
+DELETE FROM tasks WHERE token = ?;
+
+-- name: delete_attempts
+DELETE FROM attempts WHERE token = ?;
+
+-- name: put_meta
+INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: get_meta
+SELECT value FROM meta WHERE key = ?;
+
+-- name: get_task
+SELECT t.tenant, t.node, t.executor, t.spec, t.spec_hash, t.create_time, t.priority, t.state, t.outcome, t.attempt,
+       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage
+FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt WHERE t.token = ?;
+
+-- name: live_tasks
+SELECT t.tenant, t.node, t.executor, t.spec, t.spec_hash, t.create_time, t.priority, t.state, t.outcome, t.attempt,
+       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage
+FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt WHERE t.state < 5 ORDER BY t.id;
+
+-- name: task_of_key
+SELECT t.tenant, t.node, t.executor, t.spec, t.spec_hash, t.create_time, t.priority, t.state, t.outcome, t.attempt,
+       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage
+FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt WHERE t.tenant = ? AND t.idempotency_key = ?;
+
+-- name: list_tasks
+SELECT t.tenant, t.node, t.executor, t.spec, t.spec_hash, t.create_time, t.priority, t.state, t.outcome, t.attempt,
+       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage
+FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt WHERE
+
+-- name: count_tasks
+SELECT count(*) FROM tasks t WHERE
+
+-- name: read_blocks
+SELECT first_seq, last_seq, token, tags, kinds, frames, tenant FROM events WHERE first_seq >= ? ORDER BY first_seq LIMIT ?;
+
+-- name: block_holding
+SELECT max(first_seq) FROM events WHERE first_seq <= ?;
+
+-- name: read_blocks_of_task
+SELECT first_seq, last_seq, token, tags, kinds, frames, tenant FROM events
+WHERE token = ? AND first_seq >= ? ORDER BY first_seq LIMIT ?;
