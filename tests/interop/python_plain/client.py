@@ -8,6 +8,7 @@ token and with the next seq, and terminates the job. Prints what it saw as JSON.
 
 from __future__ import annotations
 
+import importlib
 import json
 import socket
 import sys
@@ -124,18 +125,15 @@ class Follower:
 def main(protos: str, work: str, target: str, key_file: str) -> None:
     generate(Path(protos), Path(work))
     import taskmeter
-    from taskmeter.v1 import (
-        task_pb2,
-        task_service_pb2,
-        task_service_pb2_grpc,  # type: ignore[attr-defined]  # generated here, without stubs
-    )
+    from taskmeter.v1 import task_pb2, task_service_pb2
 
+    stubs = importlib.import_module("taskmeter.v1.task_service_pb2_grpc")
     assert str(taskmeter.__file__).startswith(work), "this must be the generated package"
     metadata = [("authorization", f"Bearer {Path(key_file).read_text().strip()}")]
     proxy = Proxy(f"{work}/proxy", target.removeprefix("unix:"))
-    direct = task_service_pb2_grpc.TaskServiceStub(grpc.insecure_channel(target))
+    direct = stubs.TaskServiceStub(grpc.insecure_channel(target))
     retry = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100)]
-    cut = task_service_pb2_grpc.TaskServiceStub(grpc.insecure_channel(f"unix:{work}/proxy", options=retry))
+    cut = stubs.TaskServiceStub(grpc.insecure_channel(f"unix:{work}/proxy", options=retry))
 
     def call(name: str, request: Any) -> Any:
         return getattr(direct, name)(request, metadata=metadata, timeout=DEADLINE_SECONDS)
