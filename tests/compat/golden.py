@@ -58,7 +58,7 @@ def variants(message: Descriptor) -> Iterator[tuple[str, frozenset[str]]]:
         yield f"{message.name}.{member.name}", frozenset(field.name for field in oneof.fields) - {member.name}
 
 
-def scalar(field: FieldDescriptor) -> Any:
+def scalar(field: Any) -> Any:
     """Return a value that tells this field from its neighbours."""
     kind = field.cpp_type
     if kind == FieldDescriptor.CPPTYPE_STRING:
