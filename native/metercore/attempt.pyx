@@ -79,7 +79,7 @@ cdef object as_bytes(Record *record):
 def read_records(bytes directory not None):
     cdef Record claim, exited, started, gone
     cdef const char *path = directory
-    cdef int descriptor, owner, error = 0
+    cdef int descriptor, owner = 0, error = 0
     with nogil:
         descriptor = c_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         if descriptor < 0:

@@ -37,6 +37,7 @@ static struct {
 } task;
 
 static struct tm_exit outcome; /* filled as we learn; written once */
+static char command[TM_SUBJECT_BYTES], directory[TM_SUBJECT_BYTES]; /* for outcome.subject: the block is gone by then */
 static struct tm_pid started;
 static struct tm_gone gone;
 static pid_t main_pid;
@@ -189,7 +190,8 @@ static void kill_tree(uint64_t now)
             gone.unkillable_pids[gone.unkillable_count] = found[i].pid;
         gone.unkillable_count++;
     }
-    publish_soon();
+    publish_gone();
+    hint(TM_HINT_EXIT);
 }
 
 /* ---- the main process ---------------------------------------------------------------------------------------------- */
@@ -235,6 +237,8 @@ static void refuse_exit(int stage, int error, int code)
     outcome.stage = (uint32_t)stage;
     outcome.error = error;
     outcome.code = code;
+    if (stage == TM_STAGE_EXEC || stage == TM_STAGE_CWD)
+        memcpy(outcome.subject, stage == TM_STAGE_EXEC ? command : directory, sizeof outcome.subject - 1);
 }
 
 static void main_ended(int status, const struct rusage *usage)
@@ -441,6 +445,9 @@ static void open_attempt(const struct block *block)
     task.grace_ns = head->grace_ns;
     task.deadline_ns = head->deadline_boottime_ns;
     put_text(task.token, block_text(block, head->token_offset));
+    strncpy(command, block_text(block, head->argv_offset), sizeof command - 1);
+    if (head->cwd_offset)
+        strncpy(directory, block_text(block, head->cwd_offset), sizeof directory - 1);
     task.has_hints = head->hints_offset != 0;
     task.hints.sun_family = AF_UNIX;
     if (task.has_hints)

@@ -165,6 +165,8 @@ enum tm_stage {
     TM_STAGE_LAUNCH_BLOCK = 9,
 };
 
+#define TM_SUBJECT_BYTES 256
+
 struct tm_exit {
     uint64_t magic;
     uint32_t version;
@@ -182,6 +184,7 @@ struct tm_exit {
     uint64_t start_boottime_ns, end_boottime_ns;
     uint64_t user_ns, system_ns; /* wait4 rusage of the main process, its waited-for children included */
     uint64_t max_rss_bytes;
+    char subject[TM_SUBJECT_BYTES]; /* EXEC_FAILED: the command or directory it is about, cut, NUL padded */
     uint32_t reserved;
     uint32_t crc;
 };
@@ -218,7 +221,7 @@ struct tm_gone {
 
 enum tm_hint_kind {
     TM_HINT_STARTED = 1, /* pid is there */
-    TM_HINT_EXIT = 2,    /* exit is there */
+    TM_HINT_EXIT = 2,    /* exit is there, or gone has news of processes that do not die */
     TM_HINT_GONE = 3,    /* gone is final */
 };
 
@@ -232,7 +235,7 @@ _Static_assert(sizeof(struct tm_launch) == 8 + 8 + 8 + 40 + 19 * 4 + 4 + 2 * 8 +
 _Static_assert(sizeof(struct tm_claim) == 80, "tm_claim");
 _Static_assert(sizeof(struct tm_ctl) == 40, "tm_ctl");
 _Static_assert(sizeof(struct tm_pid) == 56, "tm_pid");
-_Static_assert(sizeof(struct tm_exit) == 120, "tm_exit");
+_Static_assert(sizeof(struct tm_exit) == 120 + TM_SUBJECT_BYTES, "tm_exit");
 _Static_assert(sizeof(struct tm_gone) <= TM_GONE_SLOT_BYTES, "tm_gone");
 _Static_assert(sizeof(struct tm_hint) == 40, "tm_hint");
 

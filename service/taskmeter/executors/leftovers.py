@@ -1,0 +1,113 @@
+"""Kill what a dead shim left behind. Its orphans now belong to init or another reaper, so they are known by cgroup or by marker.
+
+Every signal goes through a pidfd, and membership is checked again after it was opened: a recycled pid is never hit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+STABLE_SECONDS = 1.0
+"""How long to go on stopping new processes before killing what is known; the caller's loop waits meanwhile."""
+
+
+def kill_cgroup(path: str) -> bool:
+    """Kill all members at once through cgroup.kill (v2, Linux 5.14); False where that does not exist."""
+    try:
+        with open(f"{path}/cgroup.kill", "w", encoding="ascii") as file:
+            file.write("1")
+    except OSError:
+        return False
+    return True
+
+
+def members(cgroup: str) -> set[int]:
+    """Return the pids in a cgroup; empty when it does not exist."""
+    try:
+        with open(f"{cgroup}/cgroup.procs", encoding="ascii") as file:
+            return {int(line) for line in file}
+    except OSError:
+        return set()
+
+
+def marked(token: str, attempt: int) -> set[int]:
+    """Return the pids whose initial environment names this attempt, as far as we may read it, and all that descend from them."""
+    marks = {f"TASKMETER_TOKEN={token}".encode(), f"TASKMETER_ATTEMPT={attempt}".encode()}
+    pids = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {os.getpid()}
+    found = {pid for pid in pids if marks <= set(_read(f"/proc/{pid}/environ").split(b"\0"))}
+    if found:
+        parents = {pid: parent_of(pid) for pid in pids - found}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+    return found
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent's pid, 0 when the process is gone. comm may hold anything, so fields count from the last ")"."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def kill_all(find: Callable[[], set[int]]) -> int:
+    """Stop everything `find` returns until it finds nothing new, then kill it; returns how many were killed."""
+    held: dict[int, int] = {}
+    deadline = time.monotonic() + STABLE_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            fresh = find() - held.keys()
+            if not fresh:
+                break
+            opened = {pid: pidfd for pid in fresh if (pidfd := _open(pid)) >= 0}
+            held |= opened
+            # Asked again after opening: whoever has the pid now is whom the descriptor means, or that one is dead.
+            for pid in opened.keys() - find():
+                os.close(held.pop(pid))
+            for pid in opened.keys() & held.keys():
+                _send(held[pid], signal.SIGSTOP)
+        killed = 0
+        for pidfd in held.values():
+            killed += _send(pidfd, signal.SIGKILL)
+        return killed
+    finally:
+        for pidfd in held.values():
+            os.close(pidfd)
+
+
+def _open(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
+
+
+def _send(pidfd: int, number: signal.Signals) -> bool:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        return False
+    return True
+
+
+def kill_leftovers(v2: str, v1: str, token: str, attempt: int) -> int:
+    """Kill what is left of an attempt: by its cgroups where it has some ("" = not), else by its environment marker."""
+    killed = 0
+    if v2:
+        killed = len(members(v2))
+        if killed and not kill_cgroup(v2):
+            killed = kill_all(lambda: members(v2))
+    if v1:
+        killed += kill_all(lambda: members(v1))
+    if not v2 and not v1:
+        killed = kill_all(lambda: marked(token, attempt))
+    return killed

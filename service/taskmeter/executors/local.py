@@ -1,0 +1,472 @@
+"""Runs attempts on this host, each under a shim of its own that outlives the daemon.
+
+Everything that matters stands in the attempt directories. What is kept here can be lost at any instruction: descriptors of
+living shims, and requests to the native launcher that are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from metercore.attempt import open_owner, read_records
+from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
+
+from taskmeter.core.ports import Ended, Facts, Gone, Launch, MeterSource, Started
+from taskmeter.errors import LimitError
+from taskmeter.executors import taskdir
+from taskmeter.executors.cgroups import Cgroups, discover
+from taskmeter.executors.environment import base_environment, compose
+from taskmeter.executors.hints import Hints, hints_path
+from taskmeter.executors.leftovers import kill_leftovers
+from taskmeter.executors.outcome import start_message
+from taskmeter.executors.shimfile import PACKAGED, install_shim
+from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
+from taskmeter.executors.trash import Trash
+from taskmeter.executors.watch import Watch, Watches
+from taskmeter.model.task import Cause
+
+SWEEP_SECONDS = 1.0
+"""How late a lost hint may be noticed."""
+REMOVE_RETRY_SECONDS = 0.02
+REMOVE_TRIES = 10
+"""With doubled pauses that is 20 s: a cgroup is busy until its last zombie has been reaped."""
+
+_NS = 1_000_000_000
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_CONTROL_SIGNAL = signal.SIGRTMIN
+
+log = logging.getLogger(__name__)
+
+
+class LocalExecutor:
+    """Implements `core.ports.Executor` on one event loop; a native thread of its own does what could block it.
+
+    `ids`: (uid, gid) that tasks run as; only a root daemon can have others than its own. `packaged_shim`: for tests.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        store_id: str,
+        cgroup: str = "auto",
+        ids: tuple[int, int] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        packaged_shim: Path = PACKAGED,
+    ) -> None:
+        self._state_dir = state_dir
+        self._state = os.fsencode(state_dir)
+        self._store_id = store_id
+        self._cgroup_setting = cgroup
+        self._ids = ids
+        self._loop = loop
+        self._packaged_shim = packaged_shim
+        self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self._umask = _own_umask()
+        self._base_env = base_environment(os.environ)
+        self._cgroups = Cgroups()
+        self._watches = Watches()
+        self._listener: Callable[[str, int], None] = lambda _token, _attempt: None
+        self._requests: dict[int, tuple[Watch | None, asyncio.Future[None] | None, Callable[[int], None] | None]] = {}
+        self._next_request = 0
+        self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="remove")
+        self._started = False
+
+    async def start(self) -> None:
+        """Install the shim, find cgroups, bind the hints socket, start the launcher. Raises OSError when a task could not run."""
+        self._loop = self._loop or asyncio.get_running_loop()
+        mode = 0o711 if self._ids else 0o700
+        for name in ("", "tasks"):
+            (self._state_dir / name).mkdir(mode=mode, parents=True, exist_ok=True)
+        shim = install_shim(self._state_dir, self._packaged_shim)
+        self._cgroups = discover(self._state_dir, self._store_id, self._cgroup_setting)
+        self._cgroups.sweep(self._is_over)
+        self._trash = Trash(self._state_dir)
+        self._remover.submit(self._trash.empty)
+        self._hints = Hints(hints_path(self._state_dir))
+        self._launcher = Launcher(os.fsencode(shim))
+        self._loop.add_reader(self._hints.fileno(), self._on_hints)
+        self._loop.add_reader(self._watches.fileno(), self._on_exits)
+        self._loop.add_reader(self._launcher.fileno(), self._on_results)
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._started = True
+
+    @property
+    def cgroups(self) -> Cgroups:
+        """Where cgroups are made; for `doctor` and the start-up log."""
+        return self._cgroups
+
+    def set_listener(self, on_change: Callable[[str, int], None]) -> None:
+        self._listener = on_change
+
+    # ---- launching -------------------------------------------------------------------------------------------------
+
+    async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
+        number, done = self._new_request(None)
+        self._launcher.prepare(number, self._directory(token, attempt), spec, self._ids is not None)
+        try:
+            await done
+        except OSError as error:
+            if error.errno in _FULL:
+                raise LimitError("the state directory's disk is full", reason="DISK_FULL") from error
+            raise
+
+    async def launch(self, launch: Launch) -> None:
+        directory = self._directory(launch.token, launch.attempt)
+        watch = self._watches.get(launch.token, launch.attempt)
+        if watch is not None and watch.alive:
+            return
+        cgroups = self._cgroups.paths(launch.token, launch.attempt)
+        watch = self._watches.add(Watch(launch.token, launch.attempt, directory, cgroups=cgroups))
+        try:
+            block = self._block(launch, watch)
+            number, done = self._new_request(watch)
+            stdin_data = launch.spec.stdin_data or None
+            v2, v1 = (os.fsencode(path) for path in cgroups)
+            shared = launch.spec.shared_work_directory
+            self._launcher.launch(number, directory, block, v2, (v1,) if v1 else (), stdin_data, shared, self._ids)
+            await done
+        except OSError as error:
+            watch.alive = False
+            self._watches.drop(watch)
+            failure = taskdir.Exit(
+                ExitKind.EXEC_FAILED, launch.incarnation, code=126, error=error.errno or 0, stage=Stage.LAUNCH_BLOCK
+            )
+            self._win_claim(directory, launch.incarnation, failure)
+            raise
+
+    def _block(self, launch: Launch, watch: Watch) -> bytes:
+        spec = launch.spec
+        own = {
+            "TASKMETER_TOKEN": launch.token,
+            "TASKMETER_ATTEMPT": str(launch.attempt),
+            "TASKMETER_TASK_DIR": os.fsdecode(watch.directory) + "/task",
+        }
+        try:
+            env = compose((self._base_env, spec.env, own, launch.environment))
+            argv = [argument.encode("utf-8", "surrogateescape") for argument in spec.argv]
+            if not argv or any(b"\0" in argument for argument in argv):
+                raise ValueError("argv")
+        except ValueError as error:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from error
+        v2, v1 = (os.fsencode(path) for path in watch.cgroups or ("", ""))
+        uid, gid = self._ids or (0, 0)
+        deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(spec.timeout_seconds * _NS) if spec.timeout_seconds else 0
+        return taskdir.pack_launch(
+            taskdir.LaunchBlock(
+                incarnation=launch.incarnation,
+                boot_id=self._boot_id.encode(),
+                argv=argv,
+                env=env,
+                attempt_dir=watch.directory,
+                token=launch.token.encode(),
+                attempt=launch.attempt,
+                cwd=os.fsencode(spec.working_directory),
+                stdin=watch.directory + b"/stdin" if spec.stdin_data else b"",
+                hints=os.fsencode(self._hints.path),
+                cgroup_v2=v2,
+                cgroup_v1=(v1,) if v1 else (),
+                flags=(taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0)
+                | (taskdir.MERGE_STDERR if spec.merge_stderr else 0),
+                umask=self._umask if spec.umask is None else spec.umask,
+                uid=uid,
+                gid=gid,
+                grace_ns=int(spec.grace_period_seconds * _NS),
+                deadline_boottime_ns=deadline,
+            )
+        )
+
+    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int) -> bool:
+        directory = self._directory(token, attempt)
+        control = taskdir.unpack_ctl(_read(directory + b"/ctl"))
+        cause = control.cause if control else Cause.CANCEL
+        end = taskdir.Exit(ExitKind.NEVER_STARTED, incarnation, cause=cause)
+        return self._win_claim(directory, incarnation, end)
+
+    def _win_claim(self, directory: bytes, incarnation: int, end: taskdir.Exit) -> bool:
+        """Claim an attempt so that no shim ever runs it, and leave the records of its end; False when a shim has claimed it."""
+        claim = taskdir.Claim(0, incarnation, 0, self._boot_id)
+        try:
+            _write(directory + b"/claim", taskdir.pack_claim(claim), os.O_EXCL)
+        except FileExistsError:
+            found = taskdir.unpack_claim(_read(directory + b"/claim"))
+            return found is not None and found.shim_pid == 0
+        except FileNotFoundError:
+            return True  # without a directory there is nothing that a shim could claim
+        now = time.time_ns()
+        over = taskdir.Gone(1, incarnation, final=True, end_realtime_ns=now)
+        _write(directory + b"/exit", taskdir.pack_exit(replace_end(end, now)))
+        _write(directory + b"/gone", taskdir.pack_gone(over))
+        return True
+
+    # ---- what is known ---------------------------------------------------------------------------------------------
+
+    def facts(self, token: str, attempt: int) -> Facts:
+        watch = self._watches.get(token, attempt)
+        alive = watch is not None and watch.alive  # looked at before the records: what a dead shim wrote is there to read
+        records = read_records(self._directory(token, attempt))
+        if records is None:
+            return Facts(claimed=False, alive=alive)
+        claim_data, owner, exit_data, pid_data, gone_data = records
+        claim = taskdir.unpack_claim(claim_data)
+        end, main, gone = taskdir.unpack_exit(exit_data), taskdir.unpack_pid(pid_data), taskdir.unpack_gone(gone_data)
+        if claim is not None:  # records of another launch are stale
+            end = end if end and end.incarnation == claim.incarnation else None
+            main = main if main and main.incarnation == claim.incarnation else None
+            gone = gone if gone and gone.incarnation == claim.incarnation else None
+        if watch is not None:
+            watch.seen_started = watch.seen_started or main is not None
+            watch.seen_ended = watch.seen_ended or end is not None
+        return Facts(
+            claimed=claim_data is not None,
+            alive=alive or owner > 0,
+            started=Started(main.pid, main.start_realtime_ns / _NS) if main else None,
+            ended=_ended(end) if end else None,
+            gone=_gone(gone) if gone and gone.final else None,
+            unkillable_pids=gone.unkillable_pids if gone and not gone.final else (),
+            same_boot=claim is None or claim.boot_id == self._boot_id,
+        )
+
+    def adopt(self, token: str, attempt: int) -> None:
+        if self._watches.get(token, attempt) is not None:
+            return
+        watch = self._watches.add(Watch(token, attempt, self._directory(token, attempt)))
+        if not self._watches.attach_owner(watch):  # it has ended meanwhile
+            assert self._loop is not None
+            self._loop.call_soon(self._listener, token, attempt)
+
+    def meter_source(self, token: str, attempt: int) -> MeterSource | None:
+        directory = self._directory(token, attempt)
+        records = read_records(directory)
+        main = taskdir.unpack_pid(records[3]) if records else None
+        if records is None or main is None:
+            return None
+        claim = taskdir.unpack_claim(records[0])
+        v2, v1 = self._cgroups_of(token, attempt)
+        return MeterSource(claim.shim_pid if claim else 0, main.pid, os.fsdecode(directory), v2, v1)
+
+    def directory_of(self, token: str, attempt: int) -> str:
+        return os.fsdecode(self._directory(token, attempt))
+
+    def path_of(self, token: str, attempt: int, name: str) -> str:
+        path = f"{self.directory_of(token, attempt)}/task/{name}"
+        return os.path.realpath(path) if name.split("/", 1)[0] == "work" else path  # it may be shared by all attempts
+
+    def _directory(self, token: str, attempt: int) -> bytes:
+        return taskdir.attempt_path(self._state, token, attempt)
+
+    def _cgroups_of(self, token: str, attempt: int) -> tuple[str, str]:
+        watch = self._watches.get(token, attempt)
+        if watch is None or watch.cgroups is None:
+            return self._cgroups.find(token, attempt)
+        return watch.cgroups
+
+    def _is_over(self, token: str, attempt: int) -> bool:
+        """Whether nothing can still be asked of an attempt's cgroup: its totals are recorded, or its directory is gone."""
+        records = read_records(self._directory(token, attempt))
+        gone = taskdir.unpack_gone(records[4]) if records else None
+        return records is None or (gone is not None and gone.final)
+
+    # ---- ending ----------------------------------------------------------------------------------------------------
+
+    def order_stop(self, token: str, attempt: int, cause: Cause, grace_seconds: float, serial: int) -> None:
+        directory = self._directory(token, attempt)
+        order = taskdir.Control(serial, int(cause), max(0, int(grace_seconds * _NS)))
+        _write(directory + b"/ctl", taskdir.pack_ctl(order))
+        watch = self._watches.get(token, attempt)
+        if watch is not None and watch.alive:
+            watch.ordered = True
+            self._tell(watch)
+            return
+        _, pidfd = open_owner(directory)
+        if pidfd >= 0:
+            _signal(pidfd)
+            os.close(pidfd)
+
+    def _tell(self, watch: Watch) -> None:
+        """Have the shim read its orders. While it is being spawned it cannot be told; `_on_results` does that then."""
+        if watch.pidfd >= 0:
+            _signal(watch.pidfd)
+
+    def kill_leftovers(self, token: str, attempt: int) -> int:
+        return kill_leftovers(*self._cgroups.find(token, attempt), token, attempt)
+
+    def settle(self, token: str, attempt: int) -> None:
+        v2, v1 = self._cgroups_of(token, attempt)
+        if v2 or v1:
+            self._remove_cgroups(v2, v1, REMOVE_TRIES, REMOVE_RETRY_SECONDS)
+        watch = self._watches.get(token, attempt)
+        if watch is not None:
+            watch.settled = True
+            if not watch.alive:
+                self._watches.drop(watch)
+
+    def _remove_cgroups(self, v2: str, v1: str, tries: int, pause_seconds: float) -> None:
+        def again(error: int) -> None:
+            if error != errno.EBUSY:
+                log.warning("cannot remove cgroup %s: %s", v2 or v1, os.strerror(error))
+            elif tries > 1 and self._started:
+                assert self._loop is not None
+                self._loop.call_later(pause_seconds, self._remove_cgroups, v2, v1, tries - 1, pause_seconds * 2)
+
+        if not self._started:
+            return
+        self._next_request += 1
+        self._requests[self._next_request] = (None, None, again)
+        self._launcher.remove_cgroups(self._next_request, os.fsencode(v2), (os.fsencode(v1),) if v1 else ())
+
+    async def remove(self, token: str) -> None:
+        assert self._loop is not None
+        self._trash.put(os.fsdecode(taskdir.task_path(self._state, token)))
+        await self._loop.run_in_executor(self._remover, self._trash.empty)
+
+    async def close(self) -> None:
+        if not self._started:
+            return
+        self._started = False
+        assert self._loop is not None
+        self._timer.cancel()
+        for source in (self._hints, self._watches, self._launcher):
+            self._loop.remove_reader(source.fileno())
+        self._launcher.close()
+        self._hints.close()
+        self._watches.close()
+        self._remover.shutdown(wait=True, cancel_futures=True)
+        for _, done, _ in self._requests.values():
+            if done is not None:
+                done.cancel()
+        self._requests.clear()
+
+    # ---- what the loop calls ---------------------------------------------------------------------------------------
+
+    def _new_request(self, watch: Watch | None) -> tuple[int, asyncio.Future[None]]:
+        assert self._loop is not None
+        self._next_request += 1
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._requests[self._next_request] = (watch, done, None)
+        return self._next_request, done
+
+    def _on_results(self) -> None:
+        for number, kind, error, step, pid, pidfd in self._launcher.results():
+            watch, done, failed = self._requests.pop(number)
+            if kind == LAUNCH and watch is not None and error == 0:
+                self._watches.attach(watch, pid, pidfd)
+                if STEPS[step] == "cgroup":
+                    log.warning("task %s runs without a cgroup: it could not be made", watch.token)
+                    watch.cgroups = self._cgroups.find(watch.token, watch.attempt)
+                if watch.ordered:
+                    self._tell(watch)
+            if kind == REMOVE_CGROUPS and error and failed is not None:
+                failed(error)
+            if done is not None and not done.done():
+                if error:
+                    done.set_exception(OSError(error, f"{os.strerror(error)} ({STEPS[step]})"))
+                else:
+                    done.set_result(None)
+
+    def _on_hints(self) -> None:
+        for token, attempt in self._hints.take():
+            watch = self._watches.get(token, attempt)
+            if watch is not None and not watch.settled:
+                self._listener(token, attempt)
+
+    def _on_exits(self) -> None:
+        for watch, status in self._watches.take_ended():
+            if status not in {None, ShimStatus.DONE, ShimStatus.CLAIMED}:
+                log.warning("the shim of task %s ended with status %s", watch.token, status)
+            if not watch.settled:
+                self._listener(watch.token, watch.attempt)
+
+    def _sweep(self) -> None:
+        assert self._loop is not None
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        for watch in self._watches.all():
+            if watch.settled:
+                continue
+            if self._watches.check(watch) or not watch.seen_started:
+                self._listener(watch.token, watch.attempt)
+            elif not watch.seen_ended:
+                stamp = _modified_ns(watch.directory + b"/exit")
+                if stamp != watch.exit_stamp_ns:
+                    watch.exit_stamp_ns = stamp
+                    self._listener(watch.token, watch.attempt)
+
+
+def replace_end(end: taskdir.Exit, end_realtime_ns: int) -> taskdir.Exit:
+    """Set the time of an end that the daemon itself decides."""
+    return taskdir.Exit(
+        end.kind, end.incarnation, code=end.code, error=end.error, stage=end.stage, cause=end.cause, end_realtime_ns=end_realtime_ns
+    )
+
+
+def _ended(end: taskdir.Exit) -> Ended:
+    return Ended(
+        failed_to_start=end.kind in {ExitKind.EXEC_FAILED, ExitKind.NEVER_STARTED},
+        exit_code=end.code,
+        exit_signal=end.signal,
+        core_dumped=end.core,
+        cause=Cause(end.cause),
+        forced=end.forced,
+        start_time=end.start_realtime_ns / _NS,
+        end_time=end.end_realtime_ns / _NS,
+        start_message=start_message(end) if end.kind is ExitKind.EXEC_FAILED else "",
+    )
+
+
+def _gone(gone: taskdir.Gone) -> Gone:
+    return Gone(
+        time=gone.end_realtime_ns / _NS,
+        reaped_cpu_ns=gone.reaped_user_ns + gone.reaped_system_ns,
+        cgroup_cpu_ns=gone.cgroup_cpu_ns,
+        max_rss_bytes=gone.reaped_max_rss_bytes,
+        kernel_peak_memory_bytes=gone.cgroup_peak_memory_bytes,
+        read_bytes=gone.read_bytes,
+        write_bytes=gone.write_bytes,
+        killed_count=gone.killed_count,
+    )
+
+
+def _signal(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, _CONTROL_SIGNAL)
+    except ProcessLookupError:
+        pass
+
+
+def _write(path: bytes, data: bytes, how: int = 0) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600)
+    try:
+        os.pwrite(descriptor, data, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: bytes) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(taskdir.PAGE_BYTES)
+    except FileNotFoundError:
+        return None
+
+
+def _modified_ns(path: bytes) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _own_umask() -> int:
+    """Read it from /proc (4.7): os.umask could only tell by setting it, for all threads."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    return 0o022
