@@ -337,8 +337,8 @@ class Client(ClientBase):
 
     async def _lost(self, error: TaskmeterError) -> None:
         """The daemon may have restarted somewhere else; what still uses the old channel finds out by itself."""
-        if self._on_disconnect is not None:
-            await asyncio.to_thread(self._on_disconnect, error)
+        if self.on_disconnect is not None:
+            await asyncio.to_thread(self.on_disconnect, error)
         if self._look_again():
             self._calls.clear()
 

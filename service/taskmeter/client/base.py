@@ -105,7 +105,7 @@ class ClientBase:
         self._asked = (target, key, state_dir)
         self._endpoint: Endpoint | None = None
         self._timeout_seconds = timeout_seconds
-        self._on_disconnect = on_disconnect
+        self.on_disconnect = on_disconnect
 
     @property
     def endpoint(self) -> Endpoint:

@@ -51,9 +51,14 @@ def default_state_dir(environ: Mapping[str, str] | None = None) -> Path:
     environ = os.environ if environ is None else environ
     chosen = environ.get("TASKMETER_STATE_DIR")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return as_directory(chosen)
     base = environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser().absolute() / "taskmeter"
+
+
+def as_directory(name: str | Path) -> Path:
+    """Return the absolute path of a directory that a user named; nothing is resolved."""
+    return Path(name).expanduser().absolute()
 
 
 def read_record(state_dir: Path) -> DaemonRecord | None:
@@ -103,7 +108,7 @@ def find(
     Raises `UnavailableError` when a state directory has to tell and no daemon has written there.
     """
     environ = os.environ if environ is None else environ
-    directory = Path(state_dir).expanduser().absolute() if state_dir else default_state_dir(environ)
+    directory = as_directory(state_dir) if state_dir else default_state_dir(environ)
     known_key = key or environ.get("TASKMETER_KEY", "")
     if not target and not state_dir:
         target = environ.get("TASKMETER_TARGET", "")

@@ -325,8 +325,8 @@ class SyncClient(ClientBase):
 
     def _lost(self, error: TaskmeterError) -> None:
         """The daemon may have restarted somewhere else; what still uses the old channel finds out by itself."""
-        if self._on_disconnect is not None:
-            self._on_disconnect(error)
+        if self.on_disconnect is not None:
+            self.on_disconnect(error)
         with self._lock:
             if self._look_again():
                 self._calls.clear()

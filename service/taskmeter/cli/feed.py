@@ -1,0 +1,170 @@
+"""Everything that comes in about one task, gathered by threads into one queue: its status, its output, the connection's fate."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from taskmeter.client.status import TaskStatus
+from taskmeter.client.sync import SyncClient
+from taskmeter.errors import NotFoundError, TaskmeterError
+
+STREAMS = ("stdout", "stderr")
+MAX_QUEUED = 256
+"""Messages of output; then the daemon is not read from until the terminal has caught up."""
+MISSING_FILE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes the task wrote."""
+
+    stream: str
+    data: bytes
+    offset: int
+    """Where in the stream they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection is gone and will be made again."""
+
+    error: TaskmeterError
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """One source has said all."""
+
+    source: str
+    error: TaskmeterError | None = None
+
+
+class Feed:
+    """Follow a task until it has ended and all its output has come.
+
+    Args:
+        interval_seconds: how often the status is wanted at most; None = only at the end.
+        streams: which outputs to follow.
+        last_lines: begin so many lines before the end of the output; None = at its beginning.
+        attempt: whose output; None = the newest attempt's.
+    """
+
+    def __init__(
+        self,
+        client: SyncClient,
+        token: str,
+        *,
+        interval_seconds: float | None,
+        streams: Sequence[str] = STREAMS,
+        last_lines: int | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        self._client = client
+        self._token = token
+        self._interval_seconds = interval_seconds
+        self._last_lines = last_lines
+        self._attempt = attempt
+        self._sources = ["status", *streams]
+        self._open = set(self._sources)
+        self._queue: queue.Queue[TaskStatus | Output | Lost | Closed] = queue.Queue(MAX_QUEUED)
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._revive = client.on_disconnect
+        client.on_disconnect = self._lost
+        self.status: TaskStatus | None = None
+
+    def __enter__(self) -> Self:
+        for source in self._sources:
+            target = self._follow_status if source == "status" else self._follow_output
+            threading.Thread(target=self._run, args=(target, source), name=f"taskmeter-{source}", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._client.on_disconnect = self._revive
+
+    @property
+    def finished(self) -> bool:
+        """The task has ended and everything was handed out."""
+        return not self._open
+
+    @property
+    def task_ended(self) -> bool:
+        """Its last status was handed out; output may still come."""
+        return "status" not in self._open
+
+    def get(self, timeout_seconds: float) -> TaskStatus | Output | Lost | None:
+        """Return the next thing, or None if nothing came in time. Raises what ended a source early."""
+        try:
+            item = self._queue.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
+        if isinstance(item, Closed):
+            self._open.discard(item.source)
+            if item.error is not None:
+                raise item.error
+            return None
+        if isinstance(item, TaskStatus):
+            self.status = item
+        return item
+
+    def get_all(self, timeout_seconds: float) -> list[TaskStatus | Output | Lost]:
+        """Wait for something, then return all that is there."""
+        found: list[TaskStatus | Output | Lost] = []
+        wait = timeout_seconds
+        while not self.finished and len(found) < MAX_QUEUED:
+            item = self.get(wait)
+            if item is not None:
+                found.append(item)
+            if self._queue.empty():
+                break
+            wait = 0.0
+        return found
+
+    def _run(self, follow: object, source: str) -> None:
+        error: TaskmeterError | None = None
+        try:
+            follow(source)  # type: ignore[operator]
+        except TaskmeterError as problem:
+            error = problem
+        if source == "status":
+            self._ended.set()
+        if not self._stopping.is_set():
+            self._queue.put(Closed(source, error))
+
+    def _follow_status(self, _: str) -> None:
+        if self._interval_seconds is None:
+            self._queue.put(self._client.wait_task(self._token))
+            return
+        for status in self._client.watch(self._token, interval_seconds=self._interval_seconds):
+            if self._stopping.is_set():
+                return
+            self._queue.put(status)
+
+    def _follow_output(self, source: str) -> None:
+        while True:
+            try:
+                for chunk in self._client.read_file(
+                    self._token, source, attempt=self._attempt, follow=True, last_lines=self._last_lines
+                ):
+                    if self._stopping.is_set():
+                        return
+                    if chunk.data:
+                        self._queue.put(Output(source, chunk.data, chunk.offset))
+                return
+            except NotFoundError as error:
+                if error.reason != "FILE_NOT_FOUND" or self._ended.is_set():
+                    if error.reason == "FILE_NOT_FOUND":
+                        return
+                    raise
+            self._ended.wait(MISSING_FILE_SECONDS)
+
+    def _lost(self, error: TaskmeterError) -> None:
+        if not self._stopping.is_set():
+            self._queue.put(Lost(error))
+        if self._revive is not None:
+            self._revive(error)

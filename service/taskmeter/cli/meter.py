@@ -1,0 +1,186 @@
+"""The meter of one task as a block of lines: progress, CPU, memory, what else it uses, what it costs."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from taskmeter.cli import human, words
+from taskmeter.cli.text import escape, shorten
+from taskmeter.client.status import TaskStatus
+from taskmeter.model.state import State
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+BARS = "▁▂▃▄▅▆▇█"
+HISTORY_COUNT = 32
+HISTORY_SECONDS = 0.5
+
+
+class Meter:
+    """Remembers the newest status and the recent past of what it shows."""
+
+    def __init__(self) -> None:
+        self.status: TaskStatus | None = None
+        self._cpu: deque[float | None] = deque(maxlen=HISTORY_COUNT)
+        self._memory: deque[float | None] = deque(maxlen=HISTORY_COUNT)
+        self._last_tick = 0.0
+
+    def update(self, status: TaskStatus) -> None:
+        """Show this from now on."""
+        self.status = status
+
+    def tick(self, now: float) -> None:
+        """Take the current values into the past, twice a second whether or not they changed."""
+        if self.status is None or now - self._last_tick < HISTORY_SECONDS or self.status.start_time <= 0:
+            return
+        self._last_tick = now
+        self._cpu.append(self.status.metrics.cpu_percent)
+        self._memory.append(self.status.metrics.memory_bytes)
+
+    def render(self, now: float, width: int) -> RenderableType:
+        """Draw the block."""
+        from rich.console import Group
+
+        status = self.status
+        if status is None:
+            return Group()
+        lines: list[RenderableType] = [self._head(status, now, width)]
+        if status.total_count or status.completed_count or status.completed_size:
+            lines.append(_progress(status, width))
+        if status.start_time > 0:
+            lines += [self._gauges(status), _rest(status)]
+        for text in (status.status, status.current_object):
+            if text:
+                lines.append(_plain(shorten(escape(text), width - 2), "italic"))
+        return Group(*lines)
+
+    def _head(self, status: TaskStatus, now: float, width: int) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = words.standing(status)
+        left = Text.assemble((f"{shown.sign} ", shown.style), (shorten(escape(words.title(status)), max(width - 40, 12)), "bold"))
+        left.append(f"  {shown.word}", shown.style)
+        if more := _why(status):
+            left.append(f" · {more}", "dim")
+        seconds = words.elapsed_seconds(status, now)
+        right = Text(words.short(status.token), "dim")
+        if seconds is not None:
+            right = Text.assemble((human.clock(seconds), "bold"), "  ", right)
+        grid = Table.grid(expand=True)
+        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        grid.add_column(justify="right", no_wrap=True)
+        grid.add_row(left, right)
+        return grid
+
+    def _gauges(self, status: TaskStatus) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        metrics = status.metrics
+        grid = Table.grid(padding=(0, 2))
+        for justify in ("left", "right", "left", "left", "left", "left"):
+            grid.add_column(justify=justify, no_wrap=True)
+        grid.add_row(
+            Text("CPU", "cyan"),
+            Text(human.percent(metrics.cpu_percent), "bold"),
+            Text(sparkline(self._cpu, metrics.peak_cpu_percent), "cyan"),
+            Text(f"peak {human.percent(metrics.peak_cpu_percent)}"),
+            Text(f"avg {human.percent(metrics.avg_cpu_percent)}", "dim"),
+            Text("" if metrics.cpu_cores is None else f"{human.cores(metrics.cpu_cores)} cores", "dim"),
+        )
+        grid.add_row(
+            Text("RAM", "magenta"),
+            Text(human.size(metrics.memory_bytes), "bold"),
+            Text(sparkline(self._memory, metrics.peak_memory_bytes), "magenta"),
+            Text(f"peak {human.size(metrics.peak_memory_bytes)}"),
+            Text(f"avg {human.mib(metrics.avg_cpu_memory_mb)}", "dim"),
+            "",
+        )
+        if metrics.gpu_memory_mb is not None or metrics.gpu_utilization_percent is not None:
+            grid.add_row(
+                Text("GPU", "green"),
+                Text(human.percent(metrics.gpu_utilization_percent), "bold"),
+                Text(human.mib(metrics.gpu_memory_mb)),
+                Text(f"peak {human.percent(metrics.peak_gpu_utilization_percent)}"),
+                Text(f"peak {human.mib(metrics.peak_gpu_memory_mb)}", "dim"),
+                "",
+            )
+        return grid
+
+
+def sparkline(values: deque[float | None], peak: float | None) -> str:
+    """Draw values from 0 to the peak, the newest on the right; a gap where nothing was measured."""
+    top = max([value for value in values if value is not None] + [peak or 0.0, 1e-9])
+    drawn = "".join(" " if value is None else BARS[min(int(value / top * 8), 7)] for value in values)
+    return drawn.rjust(HISTORY_COUNT)
+
+
+def _why(status: TaskStatus) -> str:
+    if status.state is State.NONE and not status.completed:
+        parts = [words.detail(status), escape(status.waiting_reason)]
+        return ", ".join(part for part in parts if part)
+    return f"attempt {status.attempt + 1}" if status.attempt else ""
+
+
+def _progress(status: TaskStatus, width: int) -> RenderableType:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    done = status.completed_count + status.failed_count
+    counts = f"{human.count(done)} of {human.count(status.total_count)}" if status.total_count else f"{human.count(done)} done"
+    parts = [counts] if done or status.total_count else []
+    if status.completed_size:
+        of = f" of {human.size(status.total_size)}" if status.total_size else ""
+        parts.append(human.size(status.completed_size) + of)
+    if status.failed_count:
+        parts.append(f"{human.count(status.failed_count)} failed")
+    if done or status.total_count:
+        parts.append(human.rate(status.rate_count_per_second))
+    if status.completed_size:
+        parts.append(f"{human.size(status.rate_size_per_second)}/s")
+    if status.eta_seconds is not None:
+        parts.append(f"ETA {_eta(status)}")
+    if not status.total_count and not status.total_size:
+        return _plain(" · ".join(parts))
+    by_count = bool(status.total_count)
+    total = status.total_count if by_count else status.total_size
+    part = done if by_count else status.completed_size
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    grid.add_column(no_wrap=True, justify="right")
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    bar = ProgressBar(total=total, completed=min(part, total), width=max(min(width // 3, 40), 10))
+    grid.add_row(bar, _plain(human.percent(100 * min(part, total) / total), "bold"), _plain(" · ".join(parts)))
+    return grid
+
+
+def _eta(status: TaskStatus) -> str:
+    low, high, middle = status.eta_low_seconds, status.eta_high_seconds, status.eta_seconds
+    if low is None or high is None or middle is None or high - low < max(2.0, 0.1 * middle):
+        return human.span(middle)
+    return f"{human.span(middle)} ({human.span(low)} to {human.span(high)})"
+
+
+def _rest(status: TaskStatus) -> Text:
+    metrics = status.metrics
+    parts = []
+    if metrics.process_count:
+        parts.append(human.plural(metrics.process_count, "process", "processes"))
+    if metrics.thread_count:
+        parts.append(human.plural(metrics.thread_count, "thread", "threads"))
+    if metrics.io_read_bytes is not None:
+        parts.append(f"read {human.size(metrics.io_read_bytes)}")
+    if metrics.io_write_bytes is not None:
+        parts.append(f"written {human.size(metrics.io_write_bytes)}")
+    parts.append(f"{human.tokens(status.tokens.total)} tokens = {human.money(status.tokens.total)}")
+    return _plain(" · ".join(parts), "dim")
+
+
+def _plain(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(text, style, no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,58 @@
+"""`taskmeter serve`: the daemon in the foreground; or, with --drain, have the running one end all tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from taskmeter.cli import exits, options
+from taskmeter.errors import InvalidArgumentError
+
+
+@click.command()
+@click.option("--listen", metavar="HOST:PORT", help="Listen on TCP too; port 0 picks a free one. Loopback only.")
+@click.option("--max-running", type=int, metavar="N", help="How many tasks run at once; the others wait. Default 1000.")
+@click.option("--sample-rate", "sample_rate_hz", type=float, metavar="HZ", help="Samples per second, 0.1-20. Default 10.")
+@click.option("--cgroup", type=click.Choice(["auto", "off"]), help="Use cgroups where they are writable, or never.")
+@click.option("--config", metavar="FILE", help="A TOML file with settings; options and environment win over it.")
+@click.option("--auto", is_flag=True, help="Exit after ten minutes without a live task or a client.")
+@click.option("--drain", is_flag=True, help="Do not serve: have the running daemon refuse new work and end all tasks.")
+@click.option("--grace", "grace_seconds", type=options.SPAN, metavar="TIME", help="With --drain: kill what is left after TIME.")
+@options.json_flag("With --drain: print how many tasks are being ended as JSON.")
+@options.connection
+def serve(
+    drain: bool, auto: bool, grace_seconds: float | None, as_json: bool, target: str | None, state_dir: str | None, **flags: Any
+) -> int:
+    """Run the daemon in the foreground; one line beginning with "ready" on stdout says that it serves.
+
+    SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next one takes them over. The exit code is 4 if
+    another daemon has the state directory.
+    """
+    if drain:
+        return _drain(target, state_dir, grace_seconds, as_json=as_json)
+    if target or grace_seconds is not None or as_json:
+        raise click.UsageError("--target, --grace and --json go with --drain")
+    from taskmeter.settings import load
+
+    try:
+        settings = load({**flags, "auto": auto or None, "state_dir": state_dir})
+    except InvalidArgumentError as error:
+        exits.report(error)
+        return exits.USAGE
+    from taskmeter.daemon import serve as serve_until_ended
+
+    return serve_until_ended(settings)
+
+
+def _drain(target: str | None, state_dir: str | None, grace_seconds: float | None, *, as_json: bool) -> int:
+    from taskmeter.cli.output import print_json
+    from taskmeter.client.sync import SyncClient
+
+    with SyncClient(target, state_dir=state_dir) as client:
+        stopping = client.drain(grace_period_seconds=grace_seconds, reason="taskmeter serve --drain")
+    if as_json:
+        print_json({"stoppingCount": stopping})
+    else:
+        click.echo(f"draining: {stopping} task{'' if stopping == 1 else 's'} being ended, new work is refused")
+    return 0

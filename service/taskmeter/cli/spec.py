@@ -1,0 +1,128 @@
+"""The options of `run` and `submit`, and the task spec they make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from taskmeter.cli import stdin
+from taskmeter.cli.options import PAIR, SPAN
+
+if TYPE_CHECKING:
+    from taskmeter.v1.task_pb2 import TaskSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_INTERPRETERS = ("python", "pypy", "node", "ruby", "perl", "bash", "sh", "dash", "zsh", "Rscript", "julia")
+
+_OPTIONS = [
+    click.option("--name", default="", help="What the task is called; default: the name of the program or script."),
+    click.option("--tag", "tags", type=PAIR, multiple=True, metavar="KEY=VALUE", help="A tag; repeatable."),
+    click.option("--project", "project_id", default="", help="The project it belongs to."),
+    click.option("--source", default="", help="Where in the project it comes from."),
+    click.option("--env", "env", type=PAIR, multiple=True, metavar="NAME=VALUE", help="An environment variable; repeatable."),
+    click.option("--clean-env", is_flag=True, help="Do not hand on the environment of this command, only --env."),
+    click.option("--cwd", "working_directory", default="", metavar="DIR", help="Its working directory; default: this one."),
+    click.option("--timeout", "timeout_seconds", type=SPAN, default=0.0, metavar="TIME", help="End it after TIME (1.5h, 90s)."),
+    click.option("--grace", "grace_seconds", type=SPAN, metavar="TIME", help="How long it may take to stop; default 10s."),
+    click.option("--stdin", "stdin_path", metavar="FILE", help="Its standard input, up to 1 MiB; default: what is piped in."),
+    click.option("--total", "total_count", type=click.IntRange(min=0), default=0, metavar="N", help="How many items it will do."),
+    click.option("--merge-stderr", is_flag=True, help="Write its stderr into its stdout, in exact order."),
+    click.option("--idempotency-key", default="", metavar="KEY", help="The same key again returns the same task."),
+]
+
+
+def spec_options(function: F) -> F:
+    """Add the options and the COMMAND argument."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND [ARG]...")(function)
+
+
+def make_spec(
+    command: tuple[str, ...],
+    *,
+    name: str,
+    tags: tuple[tuple[str, str], ...],
+    project_id: str,
+    source: str,
+    env: tuple[tuple[str, str], ...],
+    clean_env: bool,
+    working_directory: str,
+    timeout_seconds: float,
+    grace_seconds: float | None,
+    stdin_path: str | None,
+    total_count: int,
+    merge_stderr: bool,
+) -> TaskSpec:
+    """Build the spec: the command as it would run from this shell, with this directory, environment and umask."""
+    from taskmeter.client.requests import command_spec
+
+    return command_spec(
+        command,
+        name=name or name_of(command),
+        project_id=project_id,
+        source=source,
+        env=environment(os.environ, dict(env), clean=clean_env),
+        working_directory=_directory(working_directory),
+        stdin_data=stdin.read_piped() if stdin_path is None else stdin.read_file(stdin_path),
+        tags=dict(tags),
+        timeout_seconds=timeout_seconds,
+        grace_period_seconds=grace_seconds,
+        total_count=total_count,
+        umask=_umask(),
+        merge_stderr=merge_stderr,
+    )
+
+
+def environment(ours: Mapping[str, str], added: Mapping[str, str], *, clean: bool) -> dict[str, str]:
+    """Return the caller's environment without what is meant for us (TASKMETER_*), and what was added."""
+    kept = {} if clean else {name: value for name, value in ours.items() if not name.startswith("TASKMETER_")}
+    return {name: _utf8(value) for name, value in {**kept, **added}.items() if _is_utf8(name)}
+
+
+def name_of(command: tuple[str, ...]) -> str:
+    """Return a name for a command: its program, or the script or module if an interpreter runs it."""
+    program = PurePath(command[0]).name
+    if program.startswith(_INTERPRETERS):
+        for index, argument in enumerate(command[1:], 1):
+            if argument == "-m" and index + 1 < len(command):
+                return command[index + 1]
+            if not argument.startswith("-"):
+                return PurePath(argument).name or program
+            if argument in {"-c", "-e", "-lc"}:
+                break
+    return program
+
+
+def _directory(given: str) -> str:
+    """$PWD names the directory as the user sees it, which getcwd() does not if it was reached through a link."""
+    if given:
+        return os.path.abspath(os.path.expanduser(given))
+    seen = os.environ.get("PWD", "")
+    try:
+        if seen and os.path.isabs(seen) and os.path.samefile(seen, "."):
+            return seen
+        return os.getcwd()
+    except OSError:
+        return seen
+
+
+def _umask() -> int:
+    """It can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\udc80" <= char <= "\udcff" for char in name)
+
+
+def _utf8(value: str) -> str:
+    """Bytes that are not UTF-8 cannot travel in a protobuf string."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

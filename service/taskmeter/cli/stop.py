@@ -1,0 +1,102 @@
+"""`taskmeter stop`: end tasks with everything they started."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from taskmeter.cli import exits, options
+from taskmeter.cli.output import console, is_terminal, print_json
+from taskmeter.errors import TaskmeterError
+
+if TYPE_CHECKING:
+    from taskmeter.client.status import TaskStatus
+    from taskmeter.client.sync import SyncClient
+
+
+@click.command()
+@click.argument("tokens", nargs=-1, metavar="[TOKEN]...")
+@click.option("--all", "everything", is_flag=True, help="All tasks that have not ended.")
+@options.tags("All tasks with this tag that have not ended; repeatable, all must match.")
+@click.option("--grace", "grace_seconds", type=options.SPAN, metavar="TIME", help="Kill what has not ended after TIME.")
+@click.option("--now", is_flag=True, help="Kill at once.")
+@click.option("--reason", default="", help="Why; kept with the task.")
+@click.option("--no-wait", is_flag=True, help="Return when the order is durable, not when the tasks have ended.")
+@options.json_flag("Print the status views as one JSON array.")
+@options.connection
+def stop(
+    tokens: tuple[str, ...],
+    everything: bool,
+    tags: tuple[tuple[str, str], ...],
+    grace_seconds: float | None,
+    now: bool,
+    reason: str,
+    no_wait: bool,
+    as_json: bool,
+    target: str | None,
+    state_dir: str | None,
+) -> int:
+    """End tasks with everything they started: first gently (SIGTERM), then, after the grace period, by force.
+
+    Waits until they have ended. Once more with --now or a shorter --grace makes it quicker. A task that has ended already is
+    refused (exit code 3), unless it was meant by --all or --tag.
+    """
+    from taskmeter.cli.connect import connect
+    from taskmeter.cli.selection import resolve_all
+
+    by_filter = everything or bool(tags)
+    if by_filter == bool(tokens):
+        raise click.UsageError("say which tasks: give tokens, or --all, or --tag")
+    code = 0
+    ordered: list[str] = []
+    with connect(target, state_dir) as client:
+        if by_filter:
+            wanted = [status.token for status in client.list_tasks(status="live", tags=dict(tags))]
+        else:
+            wanted = resolve_all(client, tokens)
+        for token in wanted:
+            try:
+                client.terminate(token, grace_period_seconds=grace_seconds, immediate=now, reason=reason)
+                ordered.append(token)
+            except TaskmeterError as error:
+                if by_filter and error.reason in {"TASK_ENDED", "TASK_NOT_FOUND"}:
+                    continue
+                exits.report(error)
+                code = exits.code_of(error)
+        ended = [client.get_task_status(token) if no_wait else _wait(client, token) for token in ordered]
+    if as_json:
+        print_json(ended)
+    else:
+        _tell(ended, nothing=not wanted)
+    return code
+
+
+def _wait(client: SyncClient, token: str) -> TaskStatus:
+    """Wait for its end; on a terminal, show that and for how long."""
+    from taskmeter.cli import words
+    from taskmeter.cli.text import escape
+
+    if not is_terminal(sys.stderr):
+        return client.wait_task(token)
+    terminal = console(err=True)
+    start = time.monotonic()
+    with terminal.status(f"stopping {words.short(token)}") as spinner:
+        status = client.wait_task(token, timeout_seconds=0.5)
+        while not status.completed:
+            spinner.update(f"stopping {escape(words.title(status))} for {time.monotonic() - start:.0f} s")
+            status = client.wait_task(token, timeout_seconds=1.0)
+    return status
+
+
+def _tell(ended: list[TaskStatus], *, nothing: bool) -> None:
+    from taskmeter.cli import words
+    from taskmeter.cli.text import escape
+
+    if nothing:
+        click.echo("nothing to stop", err=True)
+    for status in ended:
+        what = words.sentence(status) if status.completed else "is stopping"
+        click.echo(f"{words.short(status.token)} {escape(words.title(status))}: {escape(what)}")

@@ -1,0 +1,150 @@
+"""What came of a task, for people: outcome, timeline, resources, items, cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from taskmeter.cli import human, words
+from taskmeter.cli.text import escape
+from taskmeter.client.status import TaskStatus
+from taskmeter.model.usage import MemorySource, MetricsSource
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CPU_SOURCES = {
+    MetricsSource.CGROUP: "cgroup",
+    MetricsSource.BPF: "BPF",
+    MetricsSource.CLOCK: "process clocks",
+    MetricsSource.PROCFS: "procfs",
+    MetricsSource.EXTERNAL: "reported",
+    MetricsSource.RUSAGE: "rusage",
+}
+_MEMORY_SOURCES = {
+    MemorySource.CGROUP: "cgroup",
+    MemorySource.PSS: "PSS",
+    MemorySource.RSS: "RSS",
+    MemorySource.EXTERNAL: "reported",
+}
+
+
+def print_summary(status: TaskStatus, console: Console, *, full: bool = False) -> None:
+    """Print it; `full` adds what `status` shows beyond a summary."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = words.standing(status)
+    head = Text.assemble((f"{shown.sign} ", shown.style), (escape(words.title(status)), "bold"), (f"  {shown.word}", shown.style))
+    if more := words.detail(status):
+        head.append(f" ({more})", shown.style)
+    seconds = words.elapsed_seconds(status, time.time())
+    if seconds is not None:
+        head.append(f"  {human.span(seconds)}")
+    head.append(f"  {status.token}", "dim")
+    console.print(head, soft_wrap=True)
+    if status.exit_message:
+        console.print(Text(f"  {escape(status.exit_message)}"), soft_wrap=True)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, value in summary_lines(status) + (more_lines(status) if full else []):
+        grid.add_row(f"  {label}", Text(value))
+    console.print(grid)
+
+
+def summary_lines(status: TaskStatus) -> list[tuple[str, str]]:
+    """Return (label, text) of everything worth saying."""
+    metrics, tokens = status.metrics, status.tokens
+    lines = [("timeline", _timeline(status))]
+    if metrics.cpu_time_ns is not None:
+        used = f"{human.span(metrics.cpu_time_ns / 1e9)} of processor time{_source(_CPU_SOURCES, metrics.source)}"
+        lines.append(("cpu", _peak_average_total(human.percent, metrics.peak_cpu_percent, metrics.avg_cpu_percent, used)))
+        used = f"{_gib_hours(tokens.memory_byte_seconds)} GiB-hours{_source(_MEMORY_SOURCES, metrics.memory_source)}"
+        lines.append(("memory", _peak_average_total(human.mib, metrics.peak_cpu_memory_mb, metrics.avg_cpu_memory_mb, used)))
+        if metrics.gpu_memory_mb is not None:
+            lines.append(
+                ("gpu", f"peak {human.mib(metrics.peak_gpu_memory_mb)} · average {human.mib(metrics.avg_gpu_memory_mb)}")
+            )
+        if metrics.io_read_bytes is not None or metrics.io_write_bytes is not None:
+            lines.append(("disk", f"read {human.size(metrics.io_read_bytes)} · written {human.size(metrics.io_write_bytes)}"))
+    done = status.completed_count + status.failed_count
+    if done or status.total_count:
+        of = f" of {human.count(status.total_count)}" if status.total_count else ""
+        failed = f" · {human.count(status.failed_count)} failed" if status.failed_count else ""
+        seconds = words.elapsed_seconds(status, time.time())
+        rate = f" · {human.rate(done / seconds)} on average" if seconds else ""
+        lines.append(("items", f"{human.count(done)}{of}{failed}{rate}"))
+    if status.completed_size:
+        lines.append(("data", human.size(status.completed_size)))
+    parts = f" (cpu {human.tokens(tokens.cpu_utilization)} · memory {human.tokens(tokens.cpu_memory)})" if tokens.total else ""
+    lines.append(("cost", f"{human.tokens(tokens.total)} tokens{parts} = {human.money(tokens.total)}"))
+    return lines
+
+
+def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
+    """Return what else is known of the task."""
+    metrics = status.metrics
+    lines = [("state", f"{status.state.name} · outcome {status.outcome.name} · exit code {status.exit_code}")]
+    if not status.completed and metrics.process_count is not None:
+        parts = [
+            f"CPU {human.percent(metrics.cpu_percent)} ({human.cores(metrics.cpu_cores)} cores)",
+            f"RAM {human.size(metrics.memory_bytes)}",
+            human.plural(metrics.process_count, "process", "processes"),
+            human.plural(metrics.thread_count or 0, "thread", "threads"),
+        ]
+        lines.append(("now", " · ".join(parts)))
+    if status.eta_seconds is not None:
+        lines.append(("eta", human.span(status.eta_seconds)))
+    if status.waiting_reason or status.queue_position is not None:
+        lines.append(("waiting", ", ".join(filter(None, [escape(status.waiting_reason), words.detail(status)]))))
+    for label, text in (
+        ("says", status.status),
+        ("works on", status.current_object),
+        ("work", status.work_summary),
+        ("project", status.project_id),
+        ("source", status.source),
+        ("queue", status.queue),
+        ("node", status.node),
+        ("pid", str(status.pid or "")),
+        ("attempt", f"{status.attempt + 1}" if status.attempt else ""),
+        ("tags", " ".join(f"{key}={value}" for key, value in status.tags.items())),
+        ("metadata", " ".join(f"{key}={value}" for key, value in status.metadata.items())),
+        ("unkillable", " ".join(map(str, status.unkillable_pids))),
+    ):
+        if text:
+            lines.append((label, escape(text)))
+    lines += [("error", escape(text)) for text in status.errors[-5:]]
+    lines += [("warning", escape(text)) for text in status.warnings[-5:]]
+    return lines
+
+
+def _peak_average_total(show: Callable[[float | None], str], peak: float | None, average: float | None, total: str) -> str:
+    return f"peak {show(peak)} · average {show(average)} · total {total}"
+
+
+def _timeline(status: TaskStatus) -> str:
+    timings = status.timings
+    parts = [f"accepted {human.instant(status.create_time)}"]
+    for label, seconds in (
+        ("waited", timings.queue_seconds),
+        ("started in", timings.start_seconds),
+        ("ran", timings.run_seconds),
+        ("stopped in", timings.stop_seconds),
+    ):
+        if seconds is not None:
+            parts.append(f"{label} {human.span(seconds)}")
+    if status.end_time > 0:
+        parts.append(f"ended {human.instant(status.end_time)}")
+    return " · ".join(parts)
+
+
+def _source(names: dict[MetricsSource, str] | dict[MemorySource, str], source: int | None) -> str:
+    name = names.get(source) if source else None  # type: ignore[call-overload]
+    return f" ({name})" if name else ""
+
+
+def _gib_hours(byte_seconds: float) -> str:
+    value = byte_seconds / 2**30 / 3600
+    return f"{value:.3g}" if value else "0"
