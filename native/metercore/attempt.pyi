@@ -1,4 +1,4 @@
-"""Reads an attempt directory in one native call, in the only safe order: claim → lock → exit."""
+"""Reads an attempt directory in one native call, in the only safe order: claim → lock → gone → exit → pid."""
 
 def read_records(directory: bytes) -> tuple[bytes | None, int, bytes | None, bytes | None, bytes | None] | None:
     """Return (claim, pid that holds the lock or 0, exit, pid, gone) as raw bytes; None for a file that is not there.

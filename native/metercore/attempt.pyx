@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Reads an attempt directory in one native call, in the only order that is safe against a shim that is at work: claim → lock → exit.
+"""Reads an attempt directory in one native call, in the only order that is safe against a shim that is at work.
 
-Were `exit` read first, a shim could write it and die before `lock` is looked at: the attempt would look lost.
+claim → lock → records: were `exit` read first, a shim could write it and die before `lock` is looked at, and the attempt would
+look lost. And of the records the one that is written last is read first, gone → exit → pid: what it implies is then there.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -87,9 +88,9 @@ def read_records(bytes directory not None):
         else:
             c_read_record(descriptor, "claim", &claim, sizeof(tm_claim))
             owner = c_lock_owner(descriptor)
+            c_read_record(descriptor, "gone", &gone, c_GONE_BYTES)
             c_read_record(descriptor, "exit", &exited, sizeof(tm_exit))
             c_read_record(descriptor, "pid", &started, sizeof(tm_pid))
-            c_read_record(descriptor, "gone", &gone, c_GONE_BYTES)
             close(descriptor)
     if error == ENOENT:
         return None

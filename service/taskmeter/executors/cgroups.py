@@ -129,7 +129,8 @@ def _usable_base(own: str, name: str, needed: str) -> str:
     try:
         os.makedirs(probe, exist_ok=True)
         # Entering needs write access to the target and to the common ancestor (cgroup-v2.rst, "Delegation Containment").
-        usable = all(os.access(f"{path}/cgroup.procs", os.W_OK) for path in (probe, own)) and os.access(f"{probe}/{needed}", os.R_OK)
+        usable = all(os.access(f"{path}/cgroup.procs", os.W_OK) for path in (probe, own))
+        usable = usable and os.access(f"{probe}/{needed}", os.R_OK)
         if usable and os.path.exists(f"{probe}/cgroup.type"):
             with open(f"{probe}/cgroup.type", encoding="ascii") as file:
                 usable = file.read().strip() == "domain"  # not "threaded" or "domain invalid"

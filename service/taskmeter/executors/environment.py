@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 BASE_NAMES = ("PATH", "HOME", "USER", "SHELL", "LANG", "TZ", "TMPDIR")
 BASE_PREFIX = "LC_"
@@ -27,3 +27,10 @@ def compose(layers: Iterable[Mapping[str, str]]) -> list[bytes]:
             raise ValueError(f"not a valid environment variable: {name!r}")
         entries.append(f"{name}={value}".encode("utf-8", "surrogateescape"))
     return entries
+
+
+def encode_argv(argv: Sequence[str]) -> list[bytes]:
+    """Encode a command line. Raises ValueError when it is empty or exec could not carry it."""
+    if not argv or any("\0" in argument for argument in argv):
+        raise ValueError("argv is empty or contains NUL")
+    return [argument.encode("utf-8", "surrogateescape") for argument in argv]

@@ -1,4 +1,7 @@
-"""The socket on which shims say that there is something to read. Lossy: the records are the truth, a sweep finds what is missed."""
+"""The socket on which shims say that there is something to read.
+
+It is lossy: the records are the truth, and a sweep finds what was missed.
+"""
 
 from __future__ import annotations
 

@@ -18,15 +18,14 @@ from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
-
-from taskmeter.core.ports import Ended, Facts, Gone, Launch, MeterSource, Started
+from taskmeter.core.ports import Facts, Launch, MeterSource
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
 from taskmeter.executors.cgroups import Cgroups, discover
-from taskmeter.executors.environment import base_environment, compose
+from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
-from taskmeter.executors.outcome import start_message
+from taskmeter.executors.records import read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
@@ -137,10 +136,15 @@ class LocalExecutor:
         except OSError as error:
             watch.alive = False
             self._watches.drop(watch)
-            failure = taskdir.Exit(
-                ExitKind.EXEC_FAILED, launch.incarnation, code=126, error=error.errno or 0, stage=Stage.LAUNCH_BLOCK
+            end = taskdir.Exit(
+                ExitKind.EXEC_FAILED,
+                launch.incarnation,
+                code=126,
+                error=error.errno or 0,
+                stage=Stage.LAUNCH_BLOCK,
+                end_realtime_ns=time.time_ns(),
             )
-            self._win_claim(directory, launch.incarnation, failure)
+            win_claim(directory, launch.incarnation, self._boot_id, end)
             raise
 
     def _block(self, launch: Launch, watch: Watch) -> bytes:
@@ -152,13 +156,13 @@ class LocalExecutor:
         }
         try:
             env = compose((self._base_env, spec.env, own, launch.environment))
-            argv = [argument.encode("utf-8", "surrogateescape") for argument in spec.argv]
-            if not argv or any(b"\0" in argument for argument in argv):
-                raise ValueError("argv")
-        except ValueError as error:
+            argv = encode_argv(spec.argv)
+        except ValueError as error:  # the RPC has refused such a spec; an older daemon may have stored one
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from error
         v2, v1 = (os.fsencode(path) for path in watch.cgroups or ("", ""))
         uid, gid = self._ids or (0, 0)
+        flags = taskdir.MERGE_STDERR if spec.merge_stderr else 0
+        flags |= taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0
         deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(spec.timeout_seconds * _NS) if spec.timeout_seconds else 0
         return taskdir.pack_launch(
             taskdir.LaunchBlock(
@@ -174,8 +178,7 @@ class LocalExecutor:
                 hints=os.fsencode(self._hints.path),
                 cgroup_v2=v2,
                 cgroup_v1=(v1,) if v1 else (),
-                flags=(taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0)
-                | (taskdir.MERGE_STDERR if spec.merge_stderr else 0),
+                flags=flags,
                 umask=self._umask if spec.umask is None else spec.umask,
                 uid=uid,
                 gid=gid,
@@ -186,54 +189,21 @@ class LocalExecutor:
 
     def cancel_unclaimed(self, token: str, attempt: int, incarnation: int) -> bool:
         directory = self._directory(token, attempt)
-        control = taskdir.unpack_ctl(_read(directory + b"/ctl"))
-        cause = control.cause if control else Cause.CANCEL
-        end = taskdir.Exit(ExitKind.NEVER_STARTED, incarnation, cause=cause)
-        return self._win_claim(directory, incarnation, end)
-
-    def _win_claim(self, directory: bytes, incarnation: int, end: taskdir.Exit) -> bool:
-        """Claim an attempt so that no shim ever runs it, and leave the records of its end; False when a shim has claimed it."""
-        claim = taskdir.Claim(0, incarnation, 0, self._boot_id)
-        try:
-            _write(directory + b"/claim", taskdir.pack_claim(claim), os.O_EXCL)
-        except FileExistsError:
-            found = taskdir.unpack_claim(_read(directory + b"/claim"))
-            return found is not None and found.shim_pid == 0
-        except FileNotFoundError:
-            return True  # without a directory there is nothing that a shim could claim
-        now = time.time_ns()
-        over = taskdir.Gone(1, incarnation, final=True, end_realtime_ns=now)
-        _write(directory + b"/exit", taskdir.pack_exit(replace_end(end, now)))
-        _write(directory + b"/gone", taskdir.pack_gone(over))
-        return True
+        order = read_order(directory)
+        cause = order.cause if order else Cause.CANCEL
+        end = taskdir.Exit(ExitKind.NEVER_STARTED, incarnation, cause=cause, end_realtime_ns=time.time_ns())
+        return win_claim(directory, incarnation, self._boot_id, end)
 
     # ---- what is known ---------------------------------------------------------------------------------------------
 
     def facts(self, token: str, attempt: int) -> Facts:
         watch = self._watches.get(token, attempt)
         alive = watch is not None and watch.alive  # looked at before the records: what a dead shim wrote is there to read
-        records = read_records(self._directory(token, attempt))
-        if records is None:
-            return Facts(claimed=False, alive=alive)
-        claim_data, owner, exit_data, pid_data, gone_data = records
-        claim = taskdir.unpack_claim(claim_data)
-        end, main, gone = taskdir.unpack_exit(exit_data), taskdir.unpack_pid(pid_data), taskdir.unpack_gone(gone_data)
-        if claim is not None:  # records of another launch are stale
-            end = end if end and end.incarnation == claim.incarnation else None
-            main = main if main and main.incarnation == claim.incarnation else None
-            gone = gone if gone and gone.incarnation == claim.incarnation else None
+        facts = read_facts(self._directory(token, attempt), self._boot_id, alive=alive)
         if watch is not None:
-            watch.seen_started = watch.seen_started or main is not None
-            watch.seen_ended = watch.seen_ended or end is not None
-        return Facts(
-            claimed=claim_data is not None,
-            alive=alive or owner > 0,
-            started=Started(main.pid, main.start_realtime_ns / _NS) if main else None,
-            ended=_ended(end) if end else None,
-            gone=_gone(gone) if gone and gone.final else None,
-            unkillable_pids=gone.unkillable_pids if gone and not gone.final else (),
-            same_boot=claim is None or claim.boot_id == self._boot_id,
-        )
+            watch.seen_started = watch.seen_started or facts.started is not None
+            watch.seen_ended = watch.seen_ended or facts.ended is not None
+        return facts
 
     def adopt(self, token: str, attempt: int) -> None:
         if self._watches.get(token, attempt) is not None:
@@ -279,8 +249,7 @@ class LocalExecutor:
 
     def order_stop(self, token: str, attempt: int, cause: Cause, grace_seconds: float, serial: int) -> None:
         directory = self._directory(token, attempt)
-        order = taskdir.Control(serial, int(cause), max(0, int(grace_seconds * _NS)))
-        _write(directory + b"/ctl", taskdir.pack_ctl(order))
+        write_order(directory, taskdir.Control(serial, int(cause), max(0, int(grace_seconds * _NS))))
         watch = self._watches.get(token, attempt)
         if watch is not None and watch.alive:
             watch.ordered = True
@@ -400,61 +369,11 @@ class LocalExecutor:
                     self._listener(watch.token, watch.attempt)
 
 
-def replace_end(end: taskdir.Exit, end_realtime_ns: int) -> taskdir.Exit:
-    """Set the time of an end that the daemon itself decides."""
-    return taskdir.Exit(
-        end.kind, end.incarnation, code=end.code, error=end.error, stage=end.stage, cause=end.cause, end_realtime_ns=end_realtime_ns
-    )
-
-
-def _ended(end: taskdir.Exit) -> Ended:
-    return Ended(
-        failed_to_start=end.kind in {ExitKind.EXEC_FAILED, ExitKind.NEVER_STARTED},
-        exit_code=end.code,
-        exit_signal=end.signal,
-        core_dumped=end.core,
-        cause=Cause(end.cause),
-        forced=end.forced,
-        start_time=end.start_realtime_ns / _NS,
-        end_time=end.end_realtime_ns / _NS,
-        start_message=start_message(end) if end.kind is ExitKind.EXEC_FAILED else "",
-    )
-
-
-def _gone(gone: taskdir.Gone) -> Gone:
-    return Gone(
-        time=gone.end_realtime_ns / _NS,
-        reaped_cpu_ns=gone.reaped_user_ns + gone.reaped_system_ns,
-        cgroup_cpu_ns=gone.cgroup_cpu_ns,
-        max_rss_bytes=gone.reaped_max_rss_bytes,
-        kernel_peak_memory_bytes=gone.cgroup_peak_memory_bytes,
-        read_bytes=gone.read_bytes,
-        write_bytes=gone.write_bytes,
-        killed_count=gone.killed_count,
-    )
-
-
 def _signal(pidfd: int) -> None:
     try:
         signal.pidfd_send_signal(pidfd, _CONTROL_SIGNAL)
     except ProcessLookupError:
         pass
-
-
-def _write(path: bytes, data: bytes, how: int = 0) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600)
-    try:
-        os.pwrite(descriptor, data, 0)
-    finally:
-        os.close(descriptor)
-
-
-def _read(path: bytes) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read(taskdir.PAGE_BYTES)
-    except FileNotFoundError:
-        return None
 
 
 def _modified_ns(path: bytes) -> int:

@@ -1,6 +1,7 @@
-"""The on-disk protocol of one attempt: its paths and the codecs of its records. native/shim/taskdir.h is the source of the layout.
+"""The on-disk protocol of one attempt: its paths and the codecs of its records.
 
-A record with a wrong magic, version or CRC does not exist: every `unpack_*` returns None for it.
+native/shim/taskdir.h is the source of the layout and says what each field means. A record with a wrong magic, version or CRC does
+not exist: every `unpack_*` returns None for it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 
 from taskmeter.model.ids import TOKEN_PREFIX
@@ -41,6 +42,8 @@ SET_IDS, NO_NEW_PRIVS, MERGE_STDERR, HAS_NICE = 1, 2, 4, 8
 
 
 class ExitKind(IntEnum):
+    """How the main process ended, or why there never was one."""
+
     EXITED = 1
     SIGNALED = 2
     EXEC_FAILED = 3
@@ -63,6 +66,8 @@ class Stage(IntEnum):
 
 
 class HintKind(IntEnum):
+    """What a datagram says is there to read."""
+
     STARTED = 1
     EXIT = 2
     GONE = 3
@@ -80,6 +85,8 @@ class ShimStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
+    """Who has won the attempt."""
+
     shim_pid: int
     """0: the daemon won it, so the attempt never starts."""
     incarnation: int
@@ -89,6 +96,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Control:
+    """One order to the shim."""
+
     serial: int
     cause: int
     grace_ns: int
@@ -107,6 +116,8 @@ class Main:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
+    """How the main process ended."""
+
     kind: ExitKind
     incarnation: int
     code: int = 0
@@ -129,6 +140,8 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
+    """What the whole tree used, as far as its processes have been reaped."""
+
     serial: int
     incarnation: int
     final: bool
@@ -174,6 +187,10 @@ class LaunchBlock:
     deadline_boottime_ns: int = 0
     rlimits: Sequence[tuple[int, int, int]] = ()
     """(RLIMIT_*, soft, hard)."""
+
+
+_EXIT_NUMBERS = [field.name for field in fields(Exit)][10:17]
+_GONE_NUMBERS = [field.name for field in fields(Gone)][3:13]
 
 
 def task_path(state_dir: bytes, token: str) -> bytes:
@@ -227,11 +244,13 @@ def _sound(data: bytes | None, magic: bytes, record: struct.Struct, at: int = 0)
 
 
 def pack_claim(claim: Claim) -> bytes:
+    """Encode `claim`."""
     boot_id = claim.boot_id.encode()
     return _seal(CLAIM.pack(b"TMCLAIM ", VERSION, claim.shim_pid, claim.incarnation, claim.shim_start_ticks, boot_id))
 
 
 def unpack_claim(data: bytes | None) -> Claim | None:
+    """Decode `claim`."""
     if data is None or not _sound(data, b"TMCLAIM ", CLAIM):
         return None
     _, _, shim_pid, incarnation, start_ticks, boot_id = CLAIM.unpack_from(data)
@@ -239,10 +258,12 @@ def unpack_claim(data: bytes | None) -> Claim | None:
 
 
 def pack_ctl(control: Control) -> bytes:
+    """Encode `ctl`."""
     return _seal(CTL.pack(b"TM CTL  ", VERSION, control.serial, control.cause, control.grace_ns))
 
 
 def unpack_ctl(data: bytes | None) -> Control | None:
+    """Decode `ctl`."""
     if data is None or not _sound(data, b"TM CTL  ", CTL):
         return None
     _, _, serial, cause, grace_ns = CTL.unpack_from(data)
@@ -250,17 +271,20 @@ def unpack_ctl(data: bytes | None) -> Control | None:
 
 
 def pack_pid(main: Main) -> bytes:
+    """Encode `pid`."""
     times = (main.start_ticks, main.start_realtime_ns, main.start_boottime_ns)
     return _seal(PID.pack(b"TM PID  ", VERSION, main.pid, main.incarnation, *times))
 
 
 def unpack_pid(data: bytes | None) -> Main | None:
+    """Decode `pid`."""
     if data is None or not _sound(data, b"TM PID  ", PID):
         return None
     return Main(*PID.unpack_from(data)[2:])
 
 
 def pack_exit(end: Exit) -> bytes:
+    """Encode `exit`."""
     how = (end.code, end.signal, end.core, end.error, end.stage, end.cause, end.forced, end.pid)
     times = (end.start_realtime_ns, end.end_realtime_ns, end.start_boottime_ns, end.end_boottime_ns)
     usage = (end.user_ns, end.system_ns, end.max_rss_bytes)
@@ -269,14 +293,15 @@ def pack_exit(end: Exit) -> bytes:
 
 
 def unpack_exit(data: bytes | None) -> Exit | None:
+    """Decode `exit`."""
     if data is None or not _sound(data, b"TM EXIT ", EXIT):
         return None
     values = EXIT.unpack_from(data)
     kind, incarnation, code, number, core, error, stage, cause, forced, pid = values[2:12]
     subject = values[19].rstrip(b"\0").decode("utf-8", "replace")
-    return Exit(
-        ExitKind(kind), incarnation, code, number, bool(core), error, Stage(stage), cause, bool(forced), pid, *values[12:19], subject
-    )
+    flags = (code, number, bool(core), error, Stage(stage), cause, bool(forced), pid)
+    numbers = dict(zip(_EXIT_NUMBERS, values[12:19], strict=True))
+    return Exit(ExitKind(kind), incarnation, *flags, **numbers, subject=subject)
 
 
 def pack_gone(gone: Gone) -> bytes:
@@ -307,10 +332,21 @@ def unpack_gone(data: bytes | None) -> Gone | None:
 def _gone_slot(data: bytes, at: int) -> Gone:
     values = GONE.unpack_from(data, at)
     serial, incarnation, final = values[2:5]
-    io = (None if number == _UNKNOWN else number for number in values[15:17])
     killed, unkillable = values[17:19]
+    read_bytes, write_bytes = (None if number == _UNKNOWN else number for number in values[15:17])
+    numbers = dict(zip(_GONE_NUMBERS, values[5:15], strict=True))
     pids = values[19 : 19 + min(unkillable, MAX_UNKILLABLE)]
-    return Gone(serial, incarnation, bool(final), *values[5:15], *io, killed, unkillable, pids)
+    return Gone(
+        serial,
+        incarnation,
+        bool(final),
+        read_bytes=read_bytes,
+        write_bytes=write_bytes,
+        killed_count=killed,
+        unkillable_count=unkillable,
+        unkillable_pids=pids,
+        **numbers,
+    )
 
 
 def unpack_hint(data: bytes) -> tuple[int, str, int] | None:

@@ -7,7 +7,6 @@ import select
 from dataclasses import dataclass
 
 from metercore.attempt import open_owner
-
 from taskmeter.executors.taskdir import ShimStatus
 
 

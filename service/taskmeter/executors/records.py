@@ -1,0 +1,106 @@
+"""From an attempt's records to the facts that the core asks for, and the records the daemon itself writes."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from metercore.attempt import read_records
+from taskmeter.core.ports import Ended, Facts, Gone, Started
+from taskmeter.executors import taskdir
+from taskmeter.executors.outcome import start_message
+from taskmeter.executors.taskdir import ExitKind
+from taskmeter.model.task import Cause
+
+_NS = 1_000_000_000
+
+
+def read_facts(directory: bytes, boot_id: str, *, alive: bool) -> Facts:
+    """Read what is known of an attempt. `alive`: its shim was seen alive before this call; else its lock tells."""
+    records = read_records(directory)
+    if records is None:
+        return Facts(claimed=False, alive=alive)
+    claim_data, owner, exit_data, pid_data, gone_data = records
+    claim = taskdir.unpack_claim(claim_data)
+    end, main, gone = taskdir.unpack_exit(exit_data), taskdir.unpack_pid(pid_data), taskdir.unpack_gone(gone_data)
+    if claim is not None:  # records of another launch are stale
+        end = end if end and end.incarnation == claim.incarnation else None
+        main = main if main and main.incarnation == claim.incarnation else None
+        gone = gone if gone and gone.incarnation == claim.incarnation else None
+    return Facts(
+        claimed=claim_data is not None or end is not None or main is not None,  # it may have come after we looked for it
+        alive=alive or owner > 0,
+        started=Started(main.pid, main.start_realtime_ns / _NS) if main else None,
+        ended=_ended(end) if end else None,
+        gone=_gone(gone) if gone and gone.final else None,
+        unkillable_pids=gone.unkillable_pids if gone and not gone.final else (),
+        same_boot=claim is None or claim.boot_id == boot_id,
+    )
+
+
+def win_claim(directory: bytes, incarnation: int, boot_id: str, end: taskdir.Exit) -> bool:
+    """Claim an attempt so that no shim ever runs it, and leave the records of its end; False when a shim has claimed it."""
+    try:
+        _write(directory + b"/claim", taskdir.pack_claim(taskdir.Claim(0, incarnation, 0, boot_id)), os.O_EXCL)
+    except FileExistsError:
+        found = taskdir.unpack_claim(_read(directory + b"/claim"))
+        return found is not None and found.shim_pid == 0
+    except FileNotFoundError:
+        return True  # without a directory there is nothing that a shim could claim
+    over = taskdir.Gone(1, incarnation, final=True, end_realtime_ns=time.time_ns())
+    _write(directory + b"/exit", taskdir.pack_exit(end))
+    _write(directory + b"/gone", taskdir.pack_gone(over))
+    return True
+
+
+def write_order(directory: bytes, order: taskdir.Control) -> None:
+    """Replace the order in `ctl`. It outlives this process; a power cut ends the task with it."""
+    _write(directory + b"/ctl", taskdir.pack_ctl(order))
+
+
+def read_order(directory: bytes) -> taskdir.Control | None:
+    """Return the newest order, if there is one."""
+    return taskdir.unpack_ctl(_read(directory + b"/ctl"))
+
+
+def _ended(end: taskdir.Exit) -> Ended:
+    return Ended(
+        failed_to_start=end.kind in {ExitKind.EXEC_FAILED, ExitKind.NEVER_STARTED},
+        exit_code=end.code,
+        exit_signal=end.signal,
+        core_dumped=end.core,
+        cause=Cause(end.cause),
+        forced=end.forced,
+        start_time=end.start_realtime_ns / _NS,
+        end_time=end.end_realtime_ns / _NS,
+        start_message=start_message(end) if end.kind is ExitKind.EXEC_FAILED else "",
+    )
+
+
+def _gone(gone: taskdir.Gone) -> Gone:
+    return Gone(
+        time=gone.end_realtime_ns / _NS,
+        reaped_cpu_ns=gone.reaped_user_ns + gone.reaped_system_ns,
+        cgroup_cpu_ns=gone.cgroup_cpu_ns,
+        max_rss_bytes=gone.reaped_max_rss_bytes,
+        kernel_peak_memory_bytes=gone.cgroup_peak_memory_bytes,
+        read_bytes=gone.read_bytes,
+        write_bytes=gone.write_bytes,
+        killed_count=gone.killed_count,
+    )
+
+
+def _write(path: bytes, data: bytes, how: int = 0) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600)
+    try:
+        os.pwrite(descriptor, data, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: bytes) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(taskdir.PAGE_BYTES)
+    except FileNotFoundError:
+        return None
