@@ -1,0 +1,1 @@
+"""CPU totals of one attempt's tree, and how many cores it may use."""

@@ -1,0 +1,176 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""CPU totals of one attempt's tree, and how many cores it may use.
+
+With a v2 cgroup the kernel keeps the total, exited children included. Without one it is what the shim has reaped plus, for
+each living member, its own time and that of the children it waited for. Read in the order shim, ancestors, descendants, a
+process that ends meanwhile is at worst missing from the sum, never counted twice: its time moves up, to where we have been.
+"""
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+
+from metercore._c.linux cimport (
+    CPU_COUNT,
+    MAP_FAILED,
+    MAP_SHARED,
+    O_CLOEXEC,
+    O_NOFOLLOW,
+    O_RDONLY,
+    PROT_READ,
+    c_open,
+    c_stat,
+    close,
+    cpu_set_t,
+    fstat,
+    mmap,
+    sched_getaffinity,
+)
+from metercore._c.taskdir cimport TM_GONE_SLOT_BYTES, TM_MAGIC_GONE, TM_PAGE, TM_VERSION, tm_gone
+from metercore.cgroup cimport c_parse_cpu_max, c_parse_usage
+from metercore.crc cimport c_crc32
+from metercore.descriptors cimport c_read_kept, c_read_path
+from metercore.procfs cimport c_parse_stat, c_proc_path, c_ProcStat, c_tick_ns
+from metercore.slots cimport SOURCE_CGROUP, c_Member, c_member_drop, c_Slot
+
+
+cdef extern from *:
+    """
+    #define TM_GONE_CRC_BYTES offsetof(struct tm_gone, crc)
+    """
+    size_t TM_GONE_CRC_BYTES
+
+# Someone dying during a pass makes its sum too low; so often it is repeated.
+cdef int PASSES = 3
+cdef uint64_t GONE_RETRY_NS = 200000000
+
+
+cdef void c_map_gone(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """Map the shim's page of reaped usage, once it is there in full: a mapping beyond the end of a file is SIGBUS."""
+    cdef char[4096] path
+    cdef c_stat facts
+    cdef int descriptor
+    cdef void *memory = MAP_FAILED
+    if now_ns < slot.next_gone_try_ns:
+        return
+    slot.next_gone_try_ns = now_ns + GONE_RETRY_NS
+    snprintf(path, 4096, b"%s/gone", slot.directory)
+    descriptor = c_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    if descriptor < 0:
+        return
+    if fstat(descriptor, &facts) == 0 and facts.st_size >= <long>(TM_GONE_SLOT_BYTES + sizeof(tm_gone)):
+        memory = mmap(NULL, TM_PAGE, PROT_READ, MAP_SHARED, descriptor, 0)
+    close(descriptor)
+    if memory != MAP_FAILED:
+        slot.gone = <const tm_gone *>memory
+
+
+cdef void c_read_reaped(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """Take over the newest valid record of what the shim has reaped, if it has grown."""
+    cdef const tm_gone *shared
+    cdef tm_gone copy
+    cdef int n
+    if slot.gone == NULL:
+        c_map_gone(slot, now_ns)
+        if slot.gone == NULL:
+            return
+    for n in range(2):
+        shared = <const tm_gone *>(<const char *>slot.gone + n * <int>TM_GONE_SLOT_BYTES)
+        if shared.serial <= slot.gone_serial:
+            continue
+        copy = shared[0]  # the shim may be writing this very moment; the CRC tells
+        if copy.magic != TM_MAGIC_GONE or copy.version != TM_VERSION:
+            continue
+        if copy.serial <= slot.gone_serial or copy.crc != c_crc32(&copy, TM_GONE_CRC_BYTES):
+            continue
+        slot.gone_serial = copy.serial
+        slot.reaped_ns = copy.reaped_user_ns + copy.reaped_system_ns
+
+
+cdef bint c_read_member(c_Member *member) noexcept nogil:
+    """Read /proc/PID/stat of a member; 0 when that process is no more."""
+    cdef char[48] path
+    cdef char[1024] text
+    cdef c_ProcStat now
+    cdef ssize_t got
+    c_proc_path(path, member.pid, b"stat")
+    got = c_read_kept(&member.descriptor, path, text, 1024)
+    if got <= 0 or c_parse_stat(text, <size_t>got, &now) != 0:
+        return 0
+    if member.start_ticks == 0:
+        member.start_ticks = now.start_ticks
+    elif now.start_ticks != member.start_ticks:
+        return 0
+    member.cpu_ns = (now.cpu_ticks + now.children_cpu_ticks) * c_tick_ns
+    member.thread_count = now.thread_count
+    member.state = now.state
+    member.rss_pages = now.rss_pages
+    return 1
+
+
+cdef bint c_processes_total(c_Slot *slot, uint64_t now_ns, uint64_t *total_ns) noexcept nogil:
+    cdef int32_t n, kept, processes, threads
+    cdef int number
+    cdef uint64_t before
+    cdef c_Member *member
+    cdef bint died
+    for number in range(PASSES):
+        c_read_reaped(slot, now_ns)
+        total_ns[0] = slot.reaped_ns
+        died = 0
+        kept = processes = threads = 0
+        for n in range(slot.member_count):
+            member = &slot.members[n]
+            before = member.rss_pages
+            if not c_read_member(member):
+                c_member_drop(member)
+                died = 1
+                continue
+            total_ns[0] += member.cpu_ns
+            if member.state != c'Z':
+                processes += 1
+                threads += member.thread_count
+            if member.rss_pages != before:
+                slot.dirty = 1
+            slot.members[kept] = member[0]
+            kept += 1
+        if died:
+            slot.dirty = 1
+            slot.wants_pss = 1
+        slot.member_count = kept
+        if processes > 0:  # else the tree has ended: the counts of its last sample stay
+            slot.process_count = processes
+            slot.thread_count = threads
+        if not died:
+            break
+    return slot.gone != NULL or slot.member_count > 0
+
+
+cdef bint c_cpu_total(c_Slot *slot, uint64_t now_ns, uint64_t *total_ns) noexcept nogil:
+    """Read the total of the tree; 0 when nothing can be read (any more)."""
+    cdef char[1024] text
+    cdef ssize_t got
+    if slot.source == SOURCE_CGROUP:
+        got = c_read_kept(&slot.cpu_descriptor, slot.cpu_path, text, 1024)
+        return got > 0 and c_parse_usage(text, <size_t>got, total_ns)
+    return c_processes_total(slot, now_ns, total_ns)
+
+
+cdef double c_allowed_cores(c_Slot *slot, double online_cores, double quota_cores) noexcept nogil:
+    """min(affinity of the main process, quota of the task's cgroup, what everything here shares), at least 0.01."""
+    cdef double cores = online_cores
+    cdef double quota
+    cdef cpu_set_t mask
+    cdef char[4200] path
+    cdef char[128] text
+    cdef ssize_t got
+    if slot.main_pid > 0 and sched_getaffinity(slot.main_pid, sizeof(mask), &mask) == 0:
+        cores = min(cores, <double>CPU_COUNT(&mask))
+    if quota_cores > 0.0:
+        cores = min(cores, quota_cores)
+    if slot.cgroup_v2 != NULL:
+        snprintf(path, 4200, b"%s/cpu.max", slot.cgroup_v2)
+        got = c_read_path(path, text, 128)
+        quota = c_parse_cpu_max(text, <size_t>got) if got > 0 else 0.0
+        if quota > 0.0:
+            cores = min(cores, quota)
+    return max(cores, 0.01)

@@ -1,0 +1,34 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""CRC-32 as in IEEE 802.3 and zlib: reflected polynomial 0xEDB88320, start and end inverted."""
+
+from libc.stdint cimport uint8_t, uint32_t
+
+cdef uint32_t[256] c_table
+
+
+cdef void c_fill_table() noexcept nogil:
+    cdef uint32_t value
+    cdef int n
+    cdef int bit
+    for n in range(256):
+        value = <uint32_t>n
+        for bit in range(8):
+            value = (value >> 1) ^ (0xEDB88320u if value & 1 else 0u)
+        c_table[n] = value
+
+
+c_fill_table()
+
+
+cdef uint32_t c_crc32(const void *data, size_t size) noexcept nogil:
+    cdef const uint8_t *bytes_ = <const uint8_t *>data
+    cdef uint32_t value = 0xFFFFFFFFu
+    cdef size_t n
+    for n in range(size):
+        value = (value >> 8) ^ c_table[(value ^ bytes_[n]) & 0xFF]
+    return value ^ 0xFFFFFFFFu
+
+
+def crc32(const uint8_t[::1] data not None):
+    """Return the CRC-32 of a contiguous buffer."""
+    return c_crc32(&data[0], <size_t>data.shape[0]) if data.shape[0] else 0

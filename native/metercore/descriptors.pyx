@@ -1,0 +1,89 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Descriptors kept open between ticks, at most half of RLIMIT_NOFILE; what comes after that is opened, read and closed.
+
+First come, first kept: every kept file is read once per tick in the same order, and for such a cycle the least recently used
+one is exactly the one needed next, so an LRU over the limit would never hit.
+"""
+
+from libc.errno cimport errno
+from libc.stdint cimport int64_t
+
+from metercore._c.atomic cimport __ATOMIC_RELAXED, c_fetch_add_i64, c_load_i64
+from metercore._c.linux cimport (
+    O_CLOEXEC,
+    O_NOCTTY,
+    O_NONBLOCK,
+    O_RDONLY,
+    RLIMIT_NOFILE,
+    c_open,
+    close,
+    getrlimit,
+    pread,
+    read,
+    rlimit,
+)
+
+cdef int64_t c_kept = 0
+cdef int64_t c_forced_limit = -1
+
+
+cdef bint c_may_keep() noexcept nogil:
+    """Take one place in the pool; 0 when it is full."""
+    cdef rlimit limit
+    cdef int64_t most = c_forced_limit
+    if most < 0:
+        if getrlimit(RLIMIT_NOFILE, &limit) != 0:
+            return 0
+        most = <int64_t>(limit.rlim_cur // 2)
+    if c_fetch_add_i64(&c_kept, 1, __ATOMIC_RELAXED) < most:
+        return 1
+    c_fetch_add_i64(&c_kept, -1, __ATOMIC_RELAXED)
+    return 0
+
+
+cdef void c_keep_closed(int *descriptor) noexcept nogil:
+    """Close a kept descriptor and give its place back; harmless on -1."""
+    if descriptor[0] >= 0:
+        close(descriptor[0])
+        descriptor[0] = -1
+        c_fetch_add_i64(&c_kept, -1, __ATOMIC_RELAXED)
+
+
+cdef ssize_t c_read_path(const char *path, char *buffer, size_t size) noexcept nogil:
+    """Open, read once and close; the number of bytes, or -errno."""
+    # O_NONBLOCK: a task may have put a FIFO where we expect a file.
+    cdef int descriptor = c_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+    cdef ssize_t got
+    if descriptor < 0:
+        return -errno
+    got = read(descriptor, buffer, size)
+    if got < 0:
+        got = -errno
+    close(descriptor)
+    return got
+
+
+cdef ssize_t c_read_kept(int *descriptor, const char *path, char *buffer, size_t size) noexcept nogil:
+    """Read from offset 0 through the kept descriptor, opening and keeping it if there is room; bytes or -errno."""
+    cdef ssize_t got
+    if descriptor[0] < 0:
+        if not c_may_keep():
+            return c_read_path(path, buffer, size)
+        descriptor[0] = c_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+        if descriptor[0] < 0:
+            got = -errno
+            c_fetch_add_i64(&c_kept, -1, __ATOMIC_RELAXED)
+            return got
+    got = pread(descriptor[0], buffer, size, 0)
+    return got if got >= 0 else -errno
+
+
+def kept_count():
+    """Count the descriptors that are kept open now, over all samplers of this process."""
+    return c_load_i64(&c_kept, __ATOMIC_RELAXED)
+
+
+def set_limit(int64_t count):
+    """Keep at most `count` descriptors from now on; -1 = half of RLIMIT_NOFILE, the default. Open ones stay."""
+    global c_forced_limit
+    c_forced_limit = count

@@ -1,0 +1,1 @@
+cdef object raise_errno(int error, object path)

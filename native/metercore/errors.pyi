@@ -1,0 +1,1 @@
+"""The one place where an errno of native code becomes an exception."""

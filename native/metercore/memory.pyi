@@ -1,0 +1,1 @@
+"""Memory that one attempt's tree holds: anonymous + shared memory + swap, never the page cache of files it touched."""

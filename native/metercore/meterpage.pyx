@@ -1,0 +1,155 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The meter page of an attempt: two slots with a CRC each, so that what was billed survives any death (layout: _c/meter.h)."""
+
+from libc.errno cimport ENODATA, errno
+from libc.stddef cimport size_t
+from libc.string cimport memcpy, memset
+
+from metercore._c.linux cimport (
+    MAP_FAILED,
+    MAP_SHARED,
+    O_CLOEXEC,
+    O_CREAT,
+    O_NOFOLLOW,
+    O_RDWR,
+    PROT_READ,
+    PROT_WRITE,
+    c_open,
+    c_stat,
+    close,
+    fstat,
+    ftruncate,
+    mmap,
+    munmap,
+    posix_fallocate,
+    pwrite,
+)
+from metercore._c.meter cimport TM_METER_BYTES, TM_METER_MAGIC, TM_METER_SLOT_BYTES, TM_METER_VERSION, tm_meter
+from metercore.crc cimport c_crc32
+from metercore.descriptors cimport c_read_path
+from metercore.errors cimport raise_errno
+from metercore.tokens cimport c_wide_int
+
+
+cdef extern from *:
+    """
+    #define TM_METER_CRC_BYTES offsetof(struct tm_meter, crc)
+    """
+    size_t TM_METER_CRC_BYTES
+
+
+cdef void c_boot_id(char *forty_bytes) noexcept nogil:
+    """Read the id of this boot of the machine, NUL padded."""
+    memset(forty_bytes, 0, 40)
+    c_read_path(b"/proc/sys/kernel/random/boot_id", forty_bytes, 36)
+
+
+cdef bint c_valid(const tm_meter *slot) noexcept nogil:
+    if slot.magic != TM_METER_MAGIC or slot.version != TM_METER_VERSION:
+        return 0
+    return slot.crc == c_crc32(slot, TM_METER_CRC_BYTES)
+
+
+cdef bint c_meter_newest(const char *page, size_t size, tm_meter *result) noexcept nogil:
+    """Copy the valid slot with the higher serial; 0 when neither is valid."""
+    cdef const tm_meter *slot
+    cdef bint found = 0
+    cdef int n
+    for n in range(2):
+        if size < <size_t>n * TM_METER_SLOT_BYTES + sizeof(tm_meter):
+            break
+        slot = <const tm_meter *>(page + n * <int>TM_METER_SLOT_BYTES)
+        if c_valid(slot) and (not found or slot.serial > result.serial):
+            memcpy(result, slot, sizeof(tm_meter))
+            found = 1
+    return found
+
+
+cdef void c_seal(tm_meter *meter) noexcept nogil:
+    meter.magic = TM_METER_MAGIC
+    meter.version = TM_METER_VERSION
+    meter.serial += 1
+    meter.crc = c_crc32(meter, TM_METER_CRC_BYTES)
+
+
+cdef void c_meter_store(char *page, tm_meter *meter) noexcept nogil:
+    """Give the meter the next serial and write it over the older slot."""
+    c_seal(meter)
+    memcpy(page + <size_t>(meter.serial & 1) * TM_METER_SLOT_BYTES, meter, sizeof(tm_meter))
+
+
+cdef char *c_meter_map(const char *path) noexcept nogil:
+    """Map the page, making it if need be; NULL with errno. Allocated before it is mapped: a full disk must not be SIGBUS."""
+    cdef void *memory
+    cdef int error
+    cdef int descriptor = c_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    if descriptor < 0:
+        return NULL
+    error = posix_fallocate(descriptor, 0, TM_METER_BYTES)
+    memory = MAP_FAILED
+    if error == 0:
+        memory = mmap(NULL, TM_METER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
+    close(descriptor)
+    return NULL if memory == MAP_FAILED else <char *>memory
+
+
+cdef void c_meter_unmap(char **page) noexcept nogil:
+    if page[0] != NULL:
+        munmap(page[0], TM_METER_BYTES)
+        page[0] = NULL
+
+
+cdef int c_meter_read(const char *path, tm_meter *result) noexcept nogil:
+    """Read the newest valid slot; 0, or -errno (-ENODATA: neither slot is valid)."""
+    cdef char[4096] page
+    cdef ssize_t got = c_read_path(path, page, TM_METER_BYTES)
+    if got < 0:
+        return <int>got
+    return 0 if c_meter_newest(page, <size_t>got, result) else -ENODATA
+
+
+cdef int c_meter_write(const char *path, tm_meter *meter) noexcept nogil:
+    """Write the next slot without a mapping, as for an attempt that is settled in one go; 0 or -errno."""
+    cdef c_stat facts
+    cdef int error = 0
+    cdef int descriptor = c_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    if descriptor < 0:
+        return -errno
+    c_seal(meter)
+    if fstat(descriptor, &facts) == 0 and facts.st_size < <long>TM_METER_BYTES:
+        ftruncate(descriptor, TM_METER_BYTES)
+    if pwrite(descriptor, meter, sizeof(tm_meter), <long>(meter.serial & 1) * TM_METER_SLOT_BYTES) < 0:
+        error = -errno
+    close(descriptor)
+    return error
+
+
+cdef object c_meter_dict(const tm_meter *meter):
+    return {
+        "serial": meter.serial,
+        "boot_id": meter.boot_id[:36].split(b"\0", 1)[0].decode("ascii", "replace"),
+        "first_monotonic_ns": meter.first_monotonic_ns,
+        "last_monotonic_ns": meter.last_monotonic_ns,
+        "last_realtime_ns": meter.last_realtime_ns,
+        "cpu_ns": meter.cpu_ns,
+        "memory_byte_ns2": c_wide_int(meter.memory_byte_ns2_low, meter.memory_byte_ns2_high),
+        "memory_bytes": meter.memory_bytes,
+        "peak_memory_bytes": meter.peak_memory_bytes,
+        "peak_cpu_cores": meter.peak_cpu_cores,
+        "io_read_bytes": None if meter.io_read_bytes == <unsigned long long>-1 else meter.io_read_bytes,
+        "io_write_bytes": None if meter.io_write_bytes == <unsigned long long>-1 else meter.io_write_bytes,
+        "sample_count": meter.sample_count,
+        "cpu_source": meter.cpu_source,
+        "memory_source": meter.memory_source,
+        "had_gap": bool(meter.had_gap),
+    }
+
+
+def read_meter(str path not None):
+    """Return the newest valid slot of a meter page as a dict of its fields. Raises OSError; ENODATA: no slot is valid."""
+    cdef tm_meter meter
+    cdef bytes encoded = path.encode("utf-8", "surrogateescape")
+    cdef int error = c_meter_read(encoded, &meter)
+    if error != 0:
+        raise_errno(-error, path)
+    return c_meter_dict(&meter)

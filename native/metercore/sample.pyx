@@ -1,0 +1,432 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""One sample of one slot: CPU each tick, the rest when CPU moved, integrals always; then publish what changed."""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcmp, memcpy, memset
+
+from metercore._c.linux cimport (
+    O_CLOEXEC,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    O_RDONLY,
+    S_ISREG,
+    c_open,
+    c_stat,
+    close,
+    fstat,
+    pread,
+)
+from metercore._c.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
+from metercore._c.report cimport TM_REPORT_BYTES, tm_report
+from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
+from metercore.cgroup cimport c_parse_io_stat, c_read_ids
+from metercore.clock cimport c_boottime_ns, c_realtime_ns
+from metercore.cpu cimport c_allowed_cores, c_cpu_total
+from metercore.crc cimport c_crc32
+from metercore.descriptors cimport c_may_keep, c_read_path
+from metercore.eta cimport c_eta_now, c_eta_update, c_EtaBand
+from metercore.memory cimport c_is_empty, c_memory_held, c_read_counts, c_read_kernel_peak
+from metercore.meterpage cimport c_boot_id, c_meter_map, c_meter_newest, c_meter_store
+from metercore._c.meter cimport TM_METER_BYTES, tm_meter
+from metercore.peak cimport c_peak_update
+from metercore.procfs cimport c_ProcIo, c_ProcStat, c_read_io, c_read_stat, c_tick_ns
+from metercore.rate cimport c_rate_now, c_rate_update
+from metercore.report cimport c_report_counters, c_report_text
+from metercore.slots cimport (
+    ABSENT,
+    HOLD_PROCESSES,
+    SOURCE_CGROUP,
+    SOURCE_NONE,
+    SOURCE_PROCFS,
+    c_member_add,
+    c_Shown,
+    c_Slot,
+    c_View,
+)
+from metercore.tokens cimport c_add_trapezoid, c_wide_double
+
+
+cdef extern from *:
+    """
+    #define TM_PID_CRC_BYTES offsetof(struct tm_pid, crc)
+    """
+    size_t TM_PID_CRC_BYTES
+
+cdef uint64_t SECOND = 1000000000u
+# A young task changes fast and may be short; an old one is looked at once a second when it is busy …
+cdef uint64_t MEMORY_SHARE_OF_AGE = 10
+# … and everything once in this time although it is idle.
+cdef uint64_t SLOW_NS = 10 * 1000000000u
+# A tick later than this many intervals is a gap: nobody knows what happened in between.
+cdef uint64_t GAP_INTERVALS = 6
+# Published for so long, that a subscriber at 1 Hz sees it.
+cdef uint64_t GAP_SHOWN_NS = 2000000000u
+cdef uint64_t PERSIST_NS = 1000000000u
+
+cdef enum:
+    MOST_IDS = 2048
+
+
+# ------------------------------------------------------------------------------------------------------ first sample
+
+
+cdef uint64_t c_started_ns(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """When the main process began, on the monotonic clock: from its record, else from the kernel (10 ms), else now."""
+    cdef char[4200] path
+    cdef tm_pid record
+    cdef c_ProcStat main
+    cdef uint64_t boot_ns = c_boottime_ns()
+    cdef uint64_t age = 0
+    snprintf(path, 4200, b"%s/pid", slot.directory)
+    if (
+        c_read_path(path, <char *>&record, sizeof(record)) == <ssize_t>sizeof(record)
+        and record.magic == TM_MAGIC_PID
+        and record.version == TM_VERSION
+        and record.crc == c_crc32(&record, TM_PID_CRC_BYTES)
+    ):
+        if record.start_boottime_ns < boot_ns:
+            age = boot_ns - record.start_boottime_ns
+    elif slot.main_pid > 0 and c_read_stat(slot.main_pid, &main) == 0 and main.start_ticks * c_tick_ns < boot_ns:
+        age = boot_ns - main.start_ticks * c_tick_ns
+    return now_ns - age if age < now_ns else 1
+
+
+cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """Go on from the meter page; the time in which nobody sampled is a gap over which memory is held."""
+    cdef tm_meter *account = &slot.account
+    cdef tm_meter saved
+    cdef char[40] boot_id
+    c_boot_id(boot_id)
+    if slot.meter_page != NULL and c_meter_newest(slot.meter_page, TM_METER_BYTES, &saved):
+        if memcmp(saved.boot_id, boot_id, 40) == 0 and saved.last_monotonic_ns <= now_ns:
+            account[0] = saved
+            c_add_trapezoid(
+                &account.memory_byte_ns2_low,
+                &account.memory_byte_ns2_high,
+                account.memory_bytes,
+                account.memory_bytes,
+                now_ns - account.last_monotonic_ns,
+            )
+            account.had_gap = 1
+            slot.gap_until_ns = now_ns + GAP_SHOWN_NS
+            slot.cores.peak_cores = account.peak_cpu_cores
+            slot.memory_total_bytes = account.memory_bytes
+            slot.resumed = 1
+        else:
+            account.serial = saved.serial
+    memcpy(account.boot_id, boot_id, 40)
+    if account.first_monotonic_ns == 0:
+        account.first_monotonic_ns = c_started_ns(slot, now_ns)
+    account.last_monotonic_ns = now_ns
+
+
+cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil:
+    """Map the meter page, go on from it, and take the first sample."""
+    slot.meter_page = c_meter_map(slot.meter_path)
+    c_resume(slot, now_ns)
+    if slot.in_tree and slot.main_pid > 0:
+        c_member_add(slot, slot.main_pid, 0)
+    slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
+    # Spread the slow reads of slots that were opened together.
+    slot.last_slow_ns = now_ns - (<uint64_t>slot.index * 157000000u) % SLOW_NS
+    c_sample(slot, context, now_ns, 0, 0)
+    if slot.meter_page != NULL:
+        slot.account.last_realtime_ns = c_realtime_ns()
+        c_meter_store(slot.meter_page, &slot.account)
+    slot.last_persist_ns = now_ns
+
+
+# ----------------------------------------------------------------------------------------------------------- report
+
+
+cdef void c_open_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """The file is the task's: it may be missing, or anything else than a file."""
+    cdef c_stat facts
+    cdef uint64_t age = now_ns - slot.account.first_monotonic_ns
+    if now_ns < slot.next_report_try_ns:
+        return
+    slot.next_report_try_ns = now_ns + (SECOND // 10 if age < 10 * SECOND else SECOND)
+    slot.report_descriptor = c_open(slot.report_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    if slot.report_descriptor >= 0 and (fstat(slot.report_descriptor, &facts) != 0 or not S_ISREG(facts.st_mode)):
+        close(slot.report_descriptor)
+        slot.report_descriptor = -1
+
+
+cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    cdef char[TM_REPORT_BYTES] page
+    cdef ssize_t got
+    cdef bint kept = slot.report_descriptor >= 0
+    if not kept:
+        c_open_report(slot, now_ns)
+        if slot.report_descriptor < 0:
+            return
+    got = pread(slot.report_descriptor, page, TM_REPORT_BYTES, 0)
+    if got == <ssize_t>TM_REPORT_BYTES and c_report_counters(page, <size_t>got, &slot.report):
+        if (<tm_report *>page).text_serial != slot.report.text_serial:
+            c_report_text(page, <size_t>got, &slot.report)
+    if not kept and not c_may_keep():
+        close(slot.report_descriptor)
+        slot.report_descriptor = -1
+        slot.next_report_try_ns = 0
+
+
+cdef void c_take_report(c_Slot *slot, uint64_t now_ns, bint wanted) noexcept nogil:
+    """Read the block if wanted, and let rates and the ETA see how much was done since the last tick."""
+    cdef int64_t count, size
+    if wanted:
+        c_read_report(slot, now_ns)
+        slot.last_report_ns = now_ns
+    # What has failed has been dealt with too: rate and ETA are about the work getting done with.
+    count = slot.report.completed_count + slot.report.failed_count
+    size = slot.report.completed_size + slot.report.failed_size
+    if slot.resumed and slot.rate_count.last_ns == 0:
+        slot.seen_count = count  # done while nobody looked: at what rate is not known
+        slot.seen_size = size
+    # A counter that was reset gives 0, never a negative amount.
+    c_rate_update(&slot.rate_count, now_ns, <double>max(count - slot.seen_count, 0))
+    c_rate_update(&slot.rate_size, now_ns, <double>max(size - slot.seen_size, 0))
+    slot.seen_count = count
+    slot.seen_size = size
+    if slot.report.total_count > 0 or slot.spec_total_count > 0:
+        c_eta_update(&slot.eta, now_ns, <double>count)
+    elif slot.report.total_size > 0 or slot.spec_total_size > 0:
+        c_eta_update(&slot.eta, now_ns, <double>size)
+
+
+# --------------------------------------------------------------------------------------------------------------- io
+
+
+cdef void c_take_io(c_Slot *slot) noexcept nogil:
+    """Sum storage IO over the shim and the living; the kernel adds what a reaped child did to its parent (kernel/exit.c)."""
+    cdef char[4200] path
+    cdef char[8192] text
+    cdef int32_t[MOST_IDS] ids
+    cdef int32_t count, n
+    cdef c_ProcIo one
+    cdef uint64_t read_bytes = 0
+    cdef uint64_t write_bytes = 0
+    cdef ssize_t got
+    if slot.cgroup_v2 != NULL:
+        snprintf(path, 4200, b"%s/io.stat", slot.cgroup_v2)
+        got = c_read_path(path, text, 8192)
+        if got > 0 and c_parse_io_stat(text, <size_t>got, &read_bytes, &write_bytes):
+            c_grow_io(slot, read_bytes, write_bytes)
+            return
+    # Ancestors first, as for CPU, so that a child that is reaped meanwhile is not counted twice.
+    if slot.shim_pid > 0:
+        if c_read_io(slot.shim_pid, &one) != 0:
+            return
+        read_bytes = one.read_bytes
+        write_bytes = one.write_bytes
+    if slot.in_tree:
+        count = min(slot.member_count, MOST_IDS)
+        for n in range(count):
+            ids[n] = slot.members[n].pid
+    else:
+        snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup_v2)
+        count = min(c_read_ids(path, ids, MOST_IDS), MOST_IDS)
+    for n in range(count):
+        got = c_read_io(ids[n], &one)
+        if got == 0:
+            read_bytes += one.read_bytes
+            write_bytes += one.write_bytes
+        elif got == -13:  # EACCES: not ours to read, so the sum would be of some only
+            return
+    c_grow_io(slot, read_bytes, write_bytes)
+
+
+cdef void c_grow_io(c_Slot *slot, uint64_t read_bytes, uint64_t write_bytes) noexcept nogil:
+    """Publish a total that is higher, or the first."""
+    if slot.account.io_read_bytes == ABSENT or slot.account.io_read_bytes < read_bytes:
+        slot.account.io_read_bytes = read_bytes
+    if slot.account.io_write_bytes == ABSENT or slot.account.io_write_bytes < write_bytes:
+        slot.account.io_write_bytes = write_bytes
+
+
+# ----------------------------------------------------------------------------------------------------------- memory
+
+
+cdef void c_hold_memory(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """Integrate up to now with the value last read."""
+    c_integrate(slot, slot.account.memory_bytes, now_ns)
+
+
+cdef void c_integrate(c_Slot *slot, uint64_t memory_bytes, uint64_t now_ns) noexcept nogil:
+    """Add the trapezoid from the last value to this one."""
+    cdef tm_meter *account = &slot.account
+    if now_ns > account.last_monotonic_ns:
+        c_add_trapezoid(
+            &account.memory_byte_ns2_low,
+            &account.memory_byte_ns2_high,
+            account.memory_bytes,
+            memory_bytes,
+            now_ns - account.last_monotonic_ns,
+        )
+        account.last_monotonic_ns = now_ns
+    account.memory_bytes = memory_bytes
+
+
+cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint last) noexcept nogil:
+    cdef uint64_t held
+    cdef int source = 0
+    cdef bint first = slot.memory_total_bytes == ABSENT
+    slot.last_memory_ns = now_ns
+    slot.dirty = 0
+    # At its end a tree holds nothing any more; that is not a measurement of its life.
+    if last and c_is_empty(slot):
+        return
+    if not c_memory_held(slot, &held, &source):
+        return
+    if gap:
+        c_hold_memory(slot, now_ns)
+    if first:
+        # Before the first value the task held nothing: it began moments ago.
+        slot.account.last_monotonic_ns = min(slot.account.first_monotonic_ns, now_ns)
+    c_integrate(slot, held, now_ns)
+    slot.memory_total_bytes = held
+    slot.account.memory_source = <uint32_t>source
+    slot.account.sample_count += 1
+    if held > slot.account.peak_memory_bytes:
+        slot.account.peak_memory_bytes = held
+
+
+# ----------------------------------------------------------------------------------------------------------- a tick
+
+
+cdef bint c_take_cpu(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint gap, bint swept) noexcept nogil:
+    """Update the CPU total and its windows; true when it moved."""
+    cdef uint64_t total = 0
+    cdef bint moved
+    if not c_cpu_total(slot, now_ns, &total):
+        return 0
+    slot.account.cpu_source = <uint32_t>slot.source
+    slot.dipped = total < slot.account.cpu_ns
+    moved = total > slot.account.cpu_ns
+    if moved:
+        slot.account.cpu_ns = total
+    # Without a cgroup a newcomer's CPU arrives with the sweep that finds it, so only what lies between two sweeps is a
+    # window; and not while somebody's time is on its way to who will reap him.
+    if slot.source == SOURCE_CGROUP or (swept and not slot.dipped):
+        c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap)
+        slot.account.peak_cpu_cores = max(slot.account.peak_cpu_cores, slot.cores.peak_cores)
+    return moved
+
+
+cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint swept, bint last) noexcept nogil:
+    """Take one sample at `now_ns`; the caller holds work_lock. `last`: everything, whether it is due or not."""
+    cdef uint64_t age = now_ns - min(slot.account.first_monotonic_ns, now_ns)
+    cdef uint64_t pause = min(max(age // MEMORY_SHARE_OF_AGE, context.interval_ns), SECOND)
+    cdef bint first = slot.last_tick_ns == 0
+    cdef bint gap = not first and now_ns > slot.last_tick_ns + GAP_INTERVALS * context.interval_ns
+    cdef bint slow = now_ns >= slot.last_slow_ns + SLOW_NS
+    cdef bint moved
+    if gap:
+        slot.account.had_gap = 1
+        slot.gap_until_ns = now_ns + GAP_SHOWN_NS
+    moved = c_take_cpu(slot, context, now_ns, gap, swept)
+    if first and slot.account.cpu_source == SOURCE_NONE and slot.source == SOURCE_CGROUP and slot.shim_pid > 0:
+        # The cgroup cannot be read after all: fall back to its processes.
+        slot.source = SOURCE_PROCFS
+        slot.in_tree = 1
+        if slot.main_pid > 0:
+            c_member_add(slot, slot.main_pid, 0)
+        moved = c_take_cpu(slot, context, now_ns, gap, swept)
+    slot.dirty = slot.dirty or moved
+    slot.last_tick_ns = now_ns
+    # A task without a cgroup may have worked for less than the 10 ms that its processes' totals resolve.
+    c_take_report(slot, now_ns, moved or first or last or slot.in_tree or now_ns >= slot.last_report_ns + SECOND)
+    # Half an interval early is on time: ticks jitter.
+    if first or last or slow or (slot.dirty and now_ns + context.interval_ns // 2 >= slot.last_memory_ns + pause):
+        c_take_memory(slot, now_ns, gap, last)
+        if not slot.in_tree and not last:
+            c_read_counts(slot)
+        if first or last or slow or now_ns + context.interval_ns // 2 >= slot.last_io_ns + SECOND:
+            slot.last_io_ns = now_ns
+            c_take_io(slot)
+    elif gap or not slot.dirty:
+        c_hold_memory(slot, now_ns)
+    if slow and not last:
+        slot.last_slow_ns = now_ns
+        slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
+        c_read_kernel_peak(slot)
+    if slot.meter_page != NULL and now_ns >= slot.last_persist_ns + PERSIST_NS and (slot.dirty or moved or slow):
+        slot.last_persist_ns = now_ns
+        slot.account.last_realtime_ns = c_realtime_ns()
+        c_meter_store(slot.meter_page, &slot.account)
+    c_publish(slot, context, now_ns)
+
+
+# ---------------------------------------------------------------------------------------------------------- publish
+
+
+cdef double c_percent(double cores, double allowed) noexcept nogil:
+    return min(100.0 * cores / allowed, 100.0)
+
+
+cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil:
+    """Copy what readers see; a new version only if something visible changed, or after 10 s for the integrals alone."""
+    cdef c_Shown shown
+    cdef c_EtaBand band
+    cdef c_View *view = &slot.view
+    cdef const tm_meter *account = &slot.account
+    cdef double elapsed = max(<double>(now_ns - min(account.first_monotonic_ns, now_ns)), 1e6)
+    cdef double average = min(<double>account.cpu_ns / elapsed, context.online_cores)
+    cdef double now = slot.cores.now_cores
+    memset(&shown, 0, sizeof(shown))
+    shown.total_count = slot.report.total_count if slot.report.total_count > 0 else slot.spec_total_count
+    shown.completed_count = slot.report.completed_count
+    shown.failed_count = slot.report.failed_count
+    shown.total_size = slot.report.total_size if slot.report.total_size > 0 else slot.spec_total_size
+    shown.completed_size = slot.report.completed_size
+    shown.failed_size = slot.report.failed_size
+    shown.rate_count_per_second = c_rate_now(&slot.rate_count)
+    shown.rate_size_per_second = c_rate_now(&slot.rate_size)
+    c_eta_now(&slot.eta, now_ns, <double>(shown.total_count if shown.total_count > 0 else shown.total_size), &band)
+    shown.has_eta = band.known
+    shown.eta_seconds = band.seconds
+    shown.eta_low_seconds = band.low_seconds
+    shown.eta_high_seconds = band.high_seconds
+    if slot.cores.peak_cores == 0.0 and now == 0.0 and elapsed < 1e9:
+        now = average  # no window has closed yet
+    shown.cpu_cores = now
+    shown.cpu_percent = c_percent(now, slot.allowed_cores)
+    shown.cpu_ns = account.cpu_ns
+    shown.memory_bytes = account.memory_bytes
+    shown.peak_memory_bytes = account.peak_memory_bytes
+    shown.io_read_bytes = account.io_read_bytes
+    shown.io_write_bytes = account.io_write_bytes
+    shown.pss_bytes = slot.pss_bytes
+    shown.kernel_peak_memory_bytes = slot.kernel_peak_bytes
+    shown.process_count = slot.process_count
+    shown.thread_count = slot.thread_count
+    shown.source = <int32_t>account.cpu_source
+    shown.memory_source = <int32_t>account.memory_source
+    shown.text_serial = slot.report.text_serial
+    shown.ready = slot.report.ready
+    shown.gap = now_ns < slot.gap_until_ns
+    shown.measured = account.cpu_source != 0 or account.memory_source != 0
+    pthread_mutex_lock(&slot.view_lock)
+    # The average shrinks while a task idles; its peak must not shrink with it.
+    shown.peak_cpu_percent = max(
+        view.shown.peak_cpu_percent, c_percent(max(max(account.peak_cpu_cores, average), now), slot.allowed_cores)
+    )
+    if memcmp(&shown, &view.shown, sizeof(shown)) != 0 or now_ns >= view.version_ns + SLOW_NS:
+        if shown.text_serial != view.shown.text_serial:
+            view.status_bytes = slot.report.status_bytes
+            view.object_bytes = slot.report.object_bytes
+            memcpy(view.status, slot.report.status, slot.report.status_bytes)
+            memcpy(view.object, slot.report.object, slot.report.object_bytes)
+        memcpy(&view.shown, &shown, sizeof(shown))
+        view.version += 1
+        view.version_ns = now_ns
+    view.avg_cpu_percent = c_percent(average, slot.allowed_cores)
+    view.avg_memory_bytes = min(
+        c_wide_double(account.memory_byte_ns2_low, account.memory_byte_ns2_high) / (2.0 * elapsed),
+        <double>account.peak_memory_bytes,
+    )
+    view.sample_time = <double>c_realtime_ns() * 1e-9
+    view.interval_seconds = <double>context.interval_ns * 1e-9
+    view.memory_byte_ns2_low = account.memory_byte_ns2_low
+    view.memory_byte_ns2_high = account.memory_byte_ns2_high
+    pthread_mutex_unlock(&slot.view_lock)

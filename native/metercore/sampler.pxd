@@ -1,0 +1,60 @@
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from posix.time cimport clockid_t
+
+from metercore._c.pthread cimport pthread_cond_t, pthread_mutex_t, pthread_t
+from metercore.encode cimport c_Tariff
+from metercore.sample cimport c_Context
+from metercore.slots cimport c_Slot, c_Slots, c_View
+from metercore.tree cimport c_Tree
+
+cdef struct c_RootChange:
+    int32_t pid
+    bint added
+    uint64_t owner
+
+cdef struct c_Sampler:
+    c_Slots slots
+    c_Context context        # fields are written under wake_lock, read by the thread; each is one aligned word
+    # ---- of whoever ticks: the thread, or one caller at a time
+    c_Tree tree
+    c_Slot **work            # copy of slots.open as of work_change
+    uint64_t *work_handles
+    uint32_t work_count
+    uint32_t work_room
+    uint32_t work_change
+    uint32_t pss_cursor
+    double pss_budget_ns     # may be negative: a debt
+    uint64_t last_tick_ns
+    uint64_t last_sweep_ns
+    uint64_t sweep_cost_ns
+    uint64_t skipped_ns      # added to the monotonic clock, for tests of gaps
+    # ---- under roots_lock
+    pthread_mutex_t roots_lock
+    c_RootChange *roots
+    uint32_t root_count
+    uint32_t root_room
+    uint32_t tree_slots      # how many slots need the tree
+    uint64_t youngest_ns     # when the newest of them was opened
+    # ---- under wake_lock
+    pthread_mutex_t wake_lock
+    pthread_cond_t wake
+    bint running
+    bint stopping
+    pthread_t thread
+    # ---- written by whoever ticks, read by anyone
+    uint64_t tick_count
+    uint64_t overrun_count
+    uint64_t sweep_count
+    uint64_t sample_count
+    uint64_t pss_count
+    uint64_t busy_ns
+
+cdef class Reading:
+    cdef c_View view
+
+cdef class Sampler:
+    cdef c_Sampler *c
+    cdef c_Tariff tariff
+    cdef c_Slot *slot_of(self, uint64_t handle) except NULL
+    cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil
+    cdef void join(self) noexcept

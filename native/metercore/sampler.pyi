@@ -1,0 +1,194 @@
+"""The sampler: one native thread that meters every open slot at a fixed rate, and what Python may ask of it."""
+
+from typing import Literal, NamedTuple, final
+
+SLOWEST_HZ: float
+FASTEST_HZ: float
+DEFAULT_HZ: float
+
+class SamplerStats(NamedTuple):
+    """What the sampler itself did and cost since it was made."""
+
+    tick_count: int
+    overrun_count: int
+    """Ticks that had to be left out because the one before was not done."""
+    sweep_count: int
+    """Passes over /proc for new processes."""
+    sample_count: int
+    """Ticks summed over slots."""
+    pss_count: int
+    """Processes whose proportional memory was read."""
+    busy_ns: int
+    """CPU spent in ticks."""
+    thread_cpu_ns: int
+    """CPU of the thread altogether; 0 while none runs."""
+    slot_count: int
+
+@final
+class Reading:
+    """What is known of one attempt at one moment: a copy that does not change. Not measurable is None."""
+
+    @property
+    def total_count(self) -> int: ...
+    @property
+    def completed_count(self) -> int: ...
+    @property
+    def failed_count(self) -> int: ...
+    @property
+    def total_size(self) -> int: ...
+    @property
+    def completed_size(self) -> int: ...
+    @property
+    def failed_size(self) -> int: ...
+    @property
+    def rate_count_per_second(self) -> float:
+        """Items dealt with, completed or failed."""
+    @property
+    def rate_size_per_second(self) -> float: ...
+    @property
+    def eta_seconds(self) -> float | None: ...
+    @property
+    def eta_low_seconds(self) -> float | None: ...
+    @property
+    def eta_high_seconds(self) -> float | None: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def current_object(self) -> str: ...
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def measured(self) -> bool:
+        """Whether anything of the processes could be measured."""
+    @property
+    def cpu_cores(self) -> float:
+        """Cores in use over the last window of at least 100 ms."""
+    @property
+    def cpu_percent(self) -> float:
+        """100 · cores ÷ what the task may use; at most 100."""
+    @property
+    def peak_cpu_percent(self) -> float: ...
+    @property
+    def avg_cpu_percent(self) -> float: ...
+    @property
+    def cpu_ns(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def peak_memory_bytes(self) -> int: ...
+    @property
+    def avg_memory_bytes(self) -> float: ...
+    @property
+    def memory_byte_ns2(self) -> int:
+        """Doubled integral of memory over time."""
+    @property
+    def io_read_bytes(self) -> int | None: ...
+    @property
+    def io_write_bytes(self) -> int | None: ...
+    @property
+    def pss_bytes(self) -> int | None: ...
+    @property
+    def kernel_peak_memory_bytes(self) -> int | None: ...
+    @property
+    def process_count(self) -> int: ...
+    @property
+    def thread_count(self) -> int: ...
+    @property
+    def source(self) -> int:
+        """MetricsSource of the contract."""
+    @property
+    def memory_source(self) -> int:
+        """MemorySource of the contract."""
+    @property
+    def sample_time(self) -> float: ...
+    @property
+    def interval_seconds(self) -> float: ...
+    @property
+    def gap(self) -> bool: ...
+    @property
+    def version(self) -> int: ...
+
+class Sampler:
+    """Meter process trees: `open` gives a handle, everything else asks by it.
+
+    With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
+    one that was finished raises KeyError. `quota_cores` bounds what a task may use beside its affinity; None = no quota.
+    """
+
+    def __init__(self, hz: float = ..., *, start: bool = True, quota_cores: float | None = None) -> None: ...
+    def start(self) -> None:
+        """Start the thread unless it runs. Signals are blocked in it: they are the main thread's."""
+    def close(self) -> None:
+        """Stop the thread and persist every account. What is open can still be read and finished."""
+    @property
+    def hz(self) -> float:
+        """Ticks per second."""
+    def set_hz(self, hz: float) -> None:
+        """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
+    def set_tariff(self, name: str, per_core_hour: float, per_gib_hour: float) -> None:
+        """Price tokens so from now on; integrals are not touched. The name is at most 128 bytes of UTF-8."""
+    def tick(self, skip_seconds: float = 0.0) -> None:
+        """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first."""
+    def stats(self) -> SamplerStats:
+        """Return what the sampler did and cost so far."""
+    def open(
+        self,
+        shim_pid: int,
+        main_pid: int,
+        directory: str,
+        *,
+        cgroup_v2: str = "",
+        cgroup_v1_memory: str = "",
+        total_count: int = 0,
+        total_size: int = 0,
+        backend: Literal["auto", "procfs"] = "auto",
+    ) -> int:
+        """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
+
+        The first sample is taken before this returns. CPU is read from `cgroup_v2` and memory from its memory.stat or that of
+        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Raises MemoryError.
+        """
+    def set_earlier(self, handle: int, cpu_ns: int, memory_byte_ns2: int) -> None:
+        """Add the integrals of earlier attempts to the tokens that `hot` shows."""
+    def hot(self, handle: int) -> bytes:
+        """Return the changing fields of TaskStatus as of the last tick, encoded."""
+    def version(self, handle: int) -> int:
+        """Return a number that grows when `hot` shows something new."""
+    def is_ready(self, handle: int) -> bool:
+        """Tell whether the work announced that it is ready."""
+    def read(self, handle: int) -> Reading:
+        """Return what is known as of the last tick."""
+    def finish(
+        self,
+        handle: int,
+        *,
+        start_time: float = 0.0,
+        end_time: float = 0.0,
+        reaped_cpu_ns: int = 0,
+        cgroup_cpu_ns: int = 0,
+        max_rss_bytes: int = 0,
+        read_bytes: int | None = None,
+        write_bytes: int | None = None,
+        kernel_peak_memory_bytes: int = 0,
+    ) -> Reading:
+        """Take the last sample, put over it what is known of the end, persist the account, close the slot; return it all.
+
+        Times are Unix seconds, 0 = unknown; the rest is what the shim recorded of the ended tree.
+        """
+
+def settle_files(
+    directory: str,
+    *,
+    start_time: float = 0.0,
+    end_time: float = 0.0,
+    reaped_cpu_ns: int = 0,
+    cgroup_cpu_ns: int = 0,
+    max_rss_bytes: int = 0,
+    read_bytes: int | None = None,
+    write_bytes: int | None = None,
+    kernel_peak_memory_bytes: int = 0,
+) -> Reading:
+    """Close the account of an attempt that is not open: from its meter page, if it has one, and what is known of its end.
+
+    The page is written; that it cannot be (a full disk) does not change the result.
+    """

@@ -1,0 +1,613 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The sampler: one native thread that meters every open slot at a fixed rate, and what Python may ask of it.
+
+The thread never holds the GIL. Readers get the values of the last tick at the price of a copy; opening and finishing a slot
+take its first and last sample in the calling thread, with the GIL released.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy, memset, strdup
+from posix.signal cimport sigset_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, clockid_t, timespec
+
+from metercore._c.linux cimport _SC_NPROCESSORS_ONLN, sysconf
+from metercore._c.meter cimport tm_meter
+from metercore._c.pthread cimport (
+    SIG_SETMASK,
+    pthread_cond_destroy,
+    pthread_cond_init,
+    pthread_cond_signal,
+    pthread_condattr_destroy,
+    pthread_condattr_init,
+    pthread_condattr_setclock,
+    pthread_condattr_t,
+    pthread_create,
+    pthread_getcpuclockid,
+    pthread_join,
+    pthread_mutex_destroy,
+    pthread_mutex_init,
+    pthread_mutex_lock,
+    pthread_mutex_unlock,
+    pthread_setname_np,
+    pthread_sigmask,
+    sigfillset,
+)
+from metercore.clock cimport c_monotonic_ns, c_realtime_ns
+from metercore.encode cimport HOT_BYTES, c_encode_hot, c_Tariff
+from metercore.errors cimport raise_errno
+from metercore.meterpage cimport c_meter_read, c_meter_store, c_meter_write
+from metercore.sample cimport c_sample, c_start
+from metercore.settle cimport c_Ending, c_final_view, c_settle
+from metercore.slots cimport (
+    ABSENT,
+    HOLD_CGROUP_V1,
+    HOLD_CGROUP_V2,
+    HOLD_PROCESSES,
+    SOURCE_CGROUP,
+    SOURCE_PROCFS,
+    c_Slot,
+    c_slot_give,
+    c_slot_list,
+    c_slot_of,
+    c_slot_release,
+    c_slot_take,
+    c_slot_unlist,
+    c_slots_close,
+    c_slots_open,
+    c_View,
+)
+from metercore.tick cimport c_run, c_tick
+from metercore.tokens cimport c_int_wide, c_wide_int
+from metercore.tree cimport c_tree_close, c_tree_open
+
+import os
+from typing import NamedTuple
+
+SLOWEST_HZ = 0.1
+FASTEST_HZ = 20.0
+DEFAULT_HZ = 10.0
+
+
+class SamplerStats(NamedTuple):
+    """What the sampler itself did and cost since it was made."""
+
+    tick_count: int
+    overrun_count: int
+    sweep_count: int
+    sample_count: int
+    pss_count: int
+    busy_ns: int
+    thread_cpu_ns: int
+    slot_count: int
+
+
+cdef object c_optional(uint64_t value):
+    return None if value == ABSENT else value
+
+
+cdef class Reading:
+    """What is known of one attempt at one moment: a copy that does not change."""
+
+    @property
+    def total_count(self):
+        return self.view.shown.total_count
+
+    @property
+    def completed_count(self):
+        return self.view.shown.completed_count
+
+    @property
+    def failed_count(self):
+        return self.view.shown.failed_count
+
+    @property
+    def total_size(self):
+        return self.view.shown.total_size
+
+    @property
+    def completed_size(self):
+        return self.view.shown.completed_size
+
+    @property
+    def failed_size(self):
+        return self.view.shown.failed_size
+
+    @property
+    def rate_count_per_second(self):
+        return self.view.shown.rate_count_per_second
+
+    @property
+    def rate_size_per_second(self):
+        return self.view.shown.rate_size_per_second
+
+    @property
+    def eta_seconds(self):
+        return self.view.shown.eta_seconds if self.view.shown.has_eta else None
+
+    @property
+    def eta_low_seconds(self):
+        return self.view.shown.eta_low_seconds if self.view.shown.has_eta else None
+
+    @property
+    def eta_high_seconds(self):
+        return self.view.shown.eta_high_seconds if self.view.shown.has_eta else None
+
+    @property
+    def status(self):
+        return self.view.status[: self.view.status_bytes].decode("utf-8", "replace")
+
+    @property
+    def current_object(self):
+        return self.view.object[: self.view.object_bytes].decode("utf-8", "replace")
+
+    @property
+    def ready(self):
+        return self.view.shown.ready != 0
+
+    @property
+    def measured(self):
+        return self.view.shown.measured != 0
+
+    @property
+    def cpu_cores(self):
+        return self.view.shown.cpu_cores
+
+    @property
+    def cpu_percent(self):
+        return self.view.shown.cpu_percent
+
+    @property
+    def peak_cpu_percent(self):
+        return self.view.shown.peak_cpu_percent
+
+    @property
+    def avg_cpu_percent(self):
+        return self.view.avg_cpu_percent
+
+    @property
+    def cpu_ns(self):
+        return self.view.shown.cpu_ns
+
+    @property
+    def memory_bytes(self):
+        return self.view.shown.memory_bytes
+
+    @property
+    def peak_memory_bytes(self):
+        return self.view.shown.peak_memory_bytes
+
+    @property
+    def avg_memory_bytes(self):
+        return self.view.avg_memory_bytes
+
+    @property
+    def memory_byte_ns2(self):
+        return c_wide_int(self.view.memory_byte_ns2_low, self.view.memory_byte_ns2_high)
+
+    @property
+    def io_read_bytes(self):
+        return c_optional(self.view.shown.io_read_bytes)
+
+    @property
+    def io_write_bytes(self):
+        return c_optional(self.view.shown.io_write_bytes)
+
+    @property
+    def pss_bytes(self):
+        return c_optional(self.view.shown.pss_bytes)
+
+    @property
+    def kernel_peak_memory_bytes(self):
+        return c_optional(self.view.shown.kernel_peak_memory_bytes)
+
+    @property
+    def process_count(self):
+        return self.view.shown.process_count
+
+    @property
+    def thread_count(self):
+        return self.view.shown.thread_count
+
+    @property
+    def source(self):
+        return self.view.shown.source
+
+    @property
+    def memory_source(self):
+        return self.view.shown.memory_source
+
+    @property
+    def sample_time(self):
+        return self.view.sample_time
+
+    @property
+    def interval_seconds(self):
+        return self.view.interval_seconds
+
+    @property
+    def gap(self):
+        return self.view.shown.gap != 0
+
+    @property
+    def version(self):
+        return self.view.version
+
+
+cdef char *c_copy(object text) except? NULL:
+    """A malloc'ed copy of a path; NULL for an empty one."""
+    cdef bytes encoded
+    cdef char *copy
+    if not text:
+        return NULL
+    encoded = os.fsencode(text)
+    copy = strdup(encoded)
+    if copy == NULL:
+        raise MemoryError
+    return copy
+
+
+cdef int c_fill_ending(
+    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+) except -1:
+    ending.start_time = start_time
+    ending.end_time = end_time
+    ending.reaped_cpu_ns = reaped_cpu_ns
+    ending.cgroup_cpu_ns = cgroup_cpu_ns
+    ending.max_rss_bytes = max_rss_bytes
+    ending.read_bytes = ABSENT if read_bytes is None else read_bytes
+    ending.write_bytes = ABSENT if write_bytes is None else write_bytes
+    return 0
+
+
+cdef class Sampler:
+    """Meter process trees: `open` gives a handle, everything else asks by it.
+
+    With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
+    one that was finished raises KeyError. `quota_cores` bounds what a task may use beside its affinity; None = no quota.
+    """
+
+    def __cinit__(self):
+        cdef pthread_condattr_t attributes
+        self.c = <c_Sampler *>calloc(1, sizeof(c_Sampler))
+        if self.c == NULL:
+            raise MemoryError
+        c_slots_open(&self.c.slots)
+        pthread_mutex_init(&self.c.roots_lock, NULL)
+        pthread_mutex_init(&self.c.wake_lock, NULL)
+        pthread_condattr_init(&attributes)
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        pthread_cond_init(&self.c.wake, &attributes)
+        pthread_condattr_destroy(&attributes)
+        self.c.pss_budget_ns = 50e6
+        self.c.context.online_cores = <double>sysconf(_SC_NPROCESSORS_ONLN)
+        memset(&self.tariff, 0, sizeof(self.tariff))
+
+    def __init__(self, double hz=DEFAULT_HZ, *, start=True, quota_cores=None):
+        cdef int error = c_tree_open(&self.c.tree)
+        if error != 0:
+            raise_errno(-error, None)
+        self.c.context.quota_cores = quota_cores or 0.0
+        self.set_hz(hz)
+        self.set_tariff("default-1", 1020.0, 100.0)
+        if start:
+            self.start()
+
+    def __dealloc__(self):
+        if self.c == NULL:
+            return
+        self.join()
+        c_slots_close(&self.c.slots)
+        c_tree_close(&self.c.tree)
+        pthread_cond_destroy(&self.c.wake)
+        pthread_mutex_destroy(&self.c.wake_lock)
+        pthread_mutex_destroy(&self.c.roots_lock)
+        free(self.c.roots)
+        free(self.c.work)
+        free(self.c.work_handles)
+        free(self.c)
+        self.c = NULL
+
+    # ------------------------------------------------------------------------------------------------- the thread
+
+    def start(self):
+        """Start the thread unless it runs. Signals are blocked in it: they are the main thread's."""
+        cdef sigset_t wanted, old
+        cdef int error
+        if self.c.running:
+            return
+        self.c.stopping = 0
+        sigfillset(&wanted)
+        pthread_sigmask(SIG_SETMASK, &wanted, &old)
+        error = pthread_create(&self.c.thread, NULL, c_run, self.c)
+        pthread_sigmask(SIG_SETMASK, &old, NULL)
+        if error != 0:
+            raise_errno(error, None)
+        pthread_setname_np(self.c.thread, b"tm-sampler")
+        self.c.running = 1
+
+    cdef void join(self) noexcept:
+        if not self.c.running:
+            return
+        with nogil:
+            pthread_mutex_lock(&self.c.wake_lock)
+            self.c.stopping = 1
+            pthread_cond_signal(&self.c.wake)
+            pthread_mutex_unlock(&self.c.wake_lock)
+            pthread_join(self.c.thread, NULL)
+        self.c.running = 0
+
+    def close(self):
+        """Stop the thread and persist every account. What is open can still be read and finished."""
+        cdef uint32_t n
+        cdef c_Slot *slot
+        self.join()
+        for n in range(self.c.slots.open_count):
+            slot = self.c.slots.open[n]
+            if slot.meter_page != NULL:
+                slot.account.last_realtime_ns = c_realtime_ns()
+                c_meter_store(slot.meter_page, &slot.account)
+
+    @property
+    def hz(self):
+        """Ticks per second."""
+        return 1e9 / <double>self.c.context.interval_ns
+
+    def set_hz(self, double hz):
+        """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
+        if not SLOWEST_HZ <= hz <= FASTEST_HZ:
+            raise ValueError(f"a sampling rate is {SLOWEST_HZ} to {FASTEST_HZ} Hz")
+        pthread_mutex_lock(&self.c.wake_lock)
+        self.c.context.interval_ns = <uint64_t>(1e9 / hz)
+        pthread_cond_signal(&self.c.wake)
+        pthread_mutex_unlock(&self.c.wake_lock)
+
+    def set_tariff(self, str name not None, double per_core_hour, double per_gib_hour):
+        """Price tokens so from now on; integrals are not touched. The name is at most 128 bytes of UTF-8."""
+        cdef bytes encoded = name.encode()
+        if len(encoded) > 128:
+            raise ValueError("the name of a tariff is at most 128 bytes")
+        memcpy(self.tariff.name, <const char *>encoded, <size_t>len(encoded))
+        self.tariff.name_bytes = <int>len(encoded)
+        self.tariff.per_core_hour = per_core_hour
+        self.tariff.per_gib_hour = per_gib_hour
+
+    def tick(self, double skip_seconds=0.0):
+        """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first."""
+        if self.c.running:
+            raise RuntimeError("the sampler's own thread ticks")
+        self.c.skipped_ns += <uint64_t>(skip_seconds * 1e9)
+        with nogil:
+            c_tick(self.c)
+
+    def stats(self):
+        """Return what the sampler did and cost so far."""
+        cdef clockid_t clock
+        cdef timespec used
+        used.tv_sec = used.tv_nsec = 0
+        if self.c.running and pthread_getcpuclockid(self.c.thread, &clock) == 0:
+            clock_gettime(clock, &used)
+        return SamplerStats(
+            self.c.tick_count,
+            self.c.overrun_count,
+            self.c.sweep_count,
+            self.c.sample_count,
+            self.c.pss_count,
+            self.c.busy_ns,
+            used.tv_sec * 1000000000 + used.tv_nsec,
+            self.c.slots.open_count,
+        )
+
+    # ---------------------------------------------------------------------------------------------------- a slot
+
+    cdef c_Slot *slot_of(self, uint64_t handle) except NULL:
+        cdef c_Slot *slot = c_slot_of(&self.c.slots, handle)
+        if slot == NULL:
+            raise KeyError(handle)
+        return slot
+
+    cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil:
+        """Note for the next tick that the descendants of the slot's shim belong to it, or no longer do."""
+        cdef void *more
+        pthread_mutex_lock(&self.c.roots_lock)
+        if self.c.root_count == self.c.root_room:
+            more = realloc(self.c.roots, (self.c.root_room * 2 + 16) * sizeof(self.c.roots[0]))
+            if more != NULL:
+                self.c.roots = <c_RootChange *>more
+                self.c.root_room = self.c.root_room * 2 + 16
+        if self.c.root_count < self.c.root_room:
+            self.c.roots[self.c.root_count].pid = slot.shim_pid
+            self.c.roots[self.c.root_count].owner = slot.handle
+            self.c.roots[self.c.root_count].added = added
+            self.c.root_count += 1
+        if added:
+            self.c.tree_slots += 1
+            self.c.youngest_ns = slot.last_tick_ns
+        else:
+            self.c.tree_slots -= 1
+        pthread_mutex_unlock(&self.c.roots_lock)
+
+    def open(
+        self,
+        int32_t shim_pid,
+        int32_t main_pid,
+        str directory not None,
+        *,
+        str cgroup_v2 not None="",
+        str cgroup_v1_memory not None="",
+        int64_t total_count=0,
+        int64_t total_size=0,
+        str backend not None="auto",
+    ):
+        """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
+
+        The first sample is taken before this returns. CPU is read from `cgroup_v2` and memory from its memory.stat or that of
+        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Raises MemoryError.
+        """
+        cdef c_Slot *slot
+        cdef uint64_t handle
+        if backend not in ("auto", "procfs"):
+            raise ValueError('backend is "auto" or "procfs"')
+        slot = c_slot_take(&self.c.slots)
+        if slot == NULL:
+            raise MemoryError
+        handle = slot.handle
+        slot.shim_pid = shim_pid
+        slot.main_pid = main_pid
+        slot.spec_total_count = total_count
+        slot.spec_total_size = total_size
+        try:
+            slot.directory = c_copy(directory)
+            slot.report_path = c_copy(directory + "/task/report")
+            slot.meter_path = c_copy(directory + "/meter")
+            slot.source = SOURCE_PROCFS
+            slot.hold = HOLD_PROCESSES
+            if backend == "auto":
+                if cgroup_v2 and os.path.exists(cgroup_v2 + "/cpu.stat"):
+                    slot.source = SOURCE_CGROUP
+                    slot.cgroup_v2 = c_copy(cgroup_v2)
+                    slot.cpu_path = c_copy(cgroup_v2 + "/cpu.stat")
+                if cgroup_v2 and os.path.exists(cgroup_v2 + "/memory.stat"):
+                    slot.hold = HOLD_CGROUP_V2
+                    slot.cgroup_memory = c_copy(cgroup_v2)
+                elif cgroup_v1_memory and os.path.exists(cgroup_v1_memory + "/memory.stat"):
+                    slot.hold = HOLD_CGROUP_V1
+                    slot.cgroup_memory = c_copy(cgroup_v1_memory)
+                if slot.cgroup_memory != NULL:
+                    slot.memory_path = c_copy(os.fsdecode(slot.cgroup_memory) + "/memory.stat")
+        except BaseException:
+            c_slot_release(slot)
+            c_slot_give(&self.c.slots, slot)
+            raise
+        slot.in_tree = slot.source == SOURCE_PROCFS
+        with nogil:
+            pthread_mutex_lock(&slot.work_lock)
+            c_start(slot, &self.c.context, c_monotonic_ns() + self.c.skipped_ns)
+            if slot.in_tree:
+                self.add_root(slot, 1)
+            pthread_mutex_unlock(&slot.work_lock)
+            c_slot_list(&self.c.slots, slot)
+        return handle
+
+    def set_earlier(self, uint64_t handle, uint64_t cpu_ns, memory_byte_ns2):
+        """Add the integrals of earlier attempts to the tokens that `hot` shows."""
+        cdef c_Slot *slot = self.slot_of(handle)
+        cdef uint64_t low, high
+        c_int_wide(memory_byte_ns2, &low, &high)
+        pthread_mutex_lock(&slot.view_lock)
+        slot.view.earlier_cpu_ns = cpu_ns
+        slot.view.earlier_byte_ns2_low = low
+        slot.view.earlier_byte_ns2_high = high
+        slot.view.version += 1
+        pthread_mutex_unlock(&slot.view_lock)
+
+    def hot(self, uint64_t handle):
+        """Return the changing fields of TaskStatus as of the last tick, encoded."""
+        cdef unsigned char[HOT_BYTES] out
+        cdef c_Slot *slot = self.slot_of(handle)
+        cdef int size
+        pthread_mutex_lock(&slot.view_lock)
+        size = c_encode_hot(&slot.view, &self.tariff, out)
+        pthread_mutex_unlock(&slot.view_lock)
+        return (<char *>out)[:size]
+
+    def version(self, uint64_t handle):
+        """Return a number that grows when `hot` shows something new."""
+        cdef c_Slot *slot = self.slot_of(handle)
+        return slot.view.version
+
+    def is_ready(self, uint64_t handle):
+        """Tell whether the work announced that it is ready."""
+        cdef c_Slot *slot = self.slot_of(handle)
+        return slot.view.shown.ready != 0
+
+    def read(self, uint64_t handle):
+        """Return what is known as of the last tick."""
+        cdef c_Slot *slot = self.slot_of(handle)
+        cdef Reading reading = Reading.__new__(Reading)
+        pthread_mutex_lock(&slot.view_lock)
+        reading.view = slot.view
+        pthread_mutex_unlock(&slot.view_lock)
+        return reading
+
+    def finish(
+        self,
+        uint64_t handle,
+        *,
+        double start_time=0.0,
+        double end_time=0.0,
+        reaped_cpu_ns=0,
+        cgroup_cpu_ns=0,
+        max_rss_bytes=0,
+        read_bytes=None,
+        write_bytes=None,
+        kernel_peak_memory_bytes=0,
+    ):
+        """Take the last sample, put over it what is known of the end, persist the account, close the slot; return it all.
+
+        Times are Unix seconds, 0 = unknown; the rest is what the shim recorded of the ended tree.
+        """
+        cdef c_Slot *slot = self.slot_of(handle)
+        cdef Reading reading = Reading.__new__(Reading)
+        cdef c_Ending ending
+        cdef uint64_t now_ns, life_ns
+        cdef uint64_t peak = kernel_peak_memory_bytes
+        c_fill_ending(
+            &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+        )
+        with nogil:
+            pthread_mutex_lock(&slot.work_lock)
+            now_ns = c_monotonic_ns() + self.c.skipped_ns
+            c_sample(slot, &self.c.context, now_ns, 0, 1)
+            # The integral so far ends at last_monotonic_ns; in wall-clock time that was:
+            slot.account.last_realtime_ns = c_realtime_ns() - <int64_t>(now_ns - min(slot.account.last_monotonic_ns, now_ns))
+            life_ns = c_settle(&slot.account, &ending, self.c.context.online_cores)
+            if life_ns == 0:
+                life_ns = now_ns - min(slot.account.first_monotonic_ns, now_ns)
+            if slot.meter_page != NULL:
+                c_meter_store(slot.meter_page, &slot.account)
+            if peak > 0:
+                slot.view.shown.kernel_peak_memory_bytes = peak
+            reading.view = slot.view
+            c_final_view(&reading.view, &slot.account, life_ns, slot.allowed_cores, self.c.context.online_cores)
+            if slot.in_tree:
+                self.add_root(slot, 0)
+            c_slot_release(slot)
+            pthread_mutex_unlock(&slot.work_lock)
+            c_slot_unlist(&self.c.slots, slot)
+            c_slot_give(&self.c.slots, slot)
+        return reading
+
+
+def settle_files(
+    str directory not None,
+    *,
+    double start_time=0.0,
+    double end_time=0.0,
+    reaped_cpu_ns=0,
+    cgroup_cpu_ns=0,
+    max_rss_bytes=0,
+    read_bytes=None,
+    write_bytes=None,
+    kernel_peak_memory_bytes=0,
+):
+    """Close the account of an attempt that is not open: from its meter page, if it has one, and what is known of its end.
+
+    The page is written; that it cannot be (a full disk) does not change the result.
+    """
+    cdef tm_meter account
+    cdef c_Ending ending
+    cdef uint64_t life_ns
+    cdef double online = <double>sysconf(_SC_NPROCESSORS_ONLN)
+    cdef Reading reading = Reading.__new__(Reading)
+    cdef bytes path = os.fsencode(directory + "/meter")
+    memset(&account, 0, sizeof(account))
+    account.io_read_bytes = account.io_write_bytes = ABSENT
+    reading.view.shown.kernel_peak_memory_bytes = kernel_peak_memory_bytes or ABSENT
+    reading.view.shown.pss_bytes = ABSENT
+    c_fill_ending(&ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes)
+    c_meter_read(path, &account)
+    life_ns = c_settle(&account, &ending, online)
+    c_meter_write(path, &account)
+    c_final_view(&reading.view, &account, life_ns, online, online)
+    return reading

@@ -1,0 +1,97 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Close an account: what the kernel said at the end of a tree, put over what was sampled of it.
+
+CPU is the higher of what was sampled and what the end says (the cgroup's total, or the rusage of everything reaped), so a
+published total never falls. Memory that was sampled is held up to the end. A tree that nobody sampled, or only at its first
+moment, has its largest process's maximum resident size as its last sample: trapezoid from what it held then (from 0 at its
+start) to that maximum at its end, the source is RSS. For a task of 20 ms this is half its maximum over its life.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from metercore._c.meter cimport tm_meter
+from metercore.slots cimport ABSENT, MEMORY_RSS, SOURCE_CGROUP, SOURCE_RUSAGE, c_Shown, c_View
+from metercore.tokens cimport c_add_trapezoid, c_wide_double
+
+# Nobody looked for longer than this before the end: the account says that it has a hole.
+cdef double GAP_SECONDS = 5.0
+
+
+cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_cores) noexcept nogil:
+    """Close the account in place; returns the nanoseconds that the attempt lasted, 0 = unknown."""
+    cdef uint64_t final_ns = ending.cgroup_cpu_ns if ending.cgroup_cpu_ns > 0 else ending.reaped_cpu_ns
+    cdef uint64_t life_ns = 0
+    cdef uint64_t last_bytes = 0
+    cdef double since, average
+    if 0.0 < ending.start_time < ending.end_time:
+        life_ns = <uint64_t>((ending.end_time - ending.start_time) * 1e9)
+    if final_ns >= account.cpu_ns:
+        if ending.cgroup_cpu_ns > 0:
+            account.cpu_source = SOURCE_CGROUP
+        elif final_ns > 0:
+            account.cpu_source = SOURCE_RUSAGE
+        account.cpu_ns = final_ns
+    # How long the last value has to be held: since it was taken, or since the start.
+    since = <double>account.last_realtime_ns * 1e-9 if account.last_realtime_ns > 0 else ending.start_time
+    since = ending.end_time - since if 0.0 < since < ending.end_time else 0.0
+    if since > GAP_SECONDS:
+        account.had_gap = 1
+    last_bytes = account.memory_bytes
+    if account.sample_count <= 1 and ending.max_rss_bytes > last_bytes:
+        last_bytes = ending.max_rss_bytes
+        account.memory_source = MEMORY_RSS
+        account.sample_count += 1
+    c_add_trapezoid(
+        &account.memory_byte_ns2_low,
+        &account.memory_byte_ns2_high,
+        account.memory_bytes,
+        last_bytes,
+        <uint64_t>(since * 1e9),
+    )
+    account.memory_bytes = last_bytes
+    account.peak_memory_bytes = max(account.peak_memory_bytes, last_bytes)
+    account.last_monotonic_ns += <uint64_t>(since * 1e9)
+    if ending.end_time > 0.0:
+        account.last_realtime_ns = <int64_t>(ending.end_time * 1e9)
+    # What the shim's own account says in the end contains everybody; before, it may have been readable only in part.
+    if ending.read_bytes != ABSENT and (account.io_read_bytes == ABSENT or account.io_read_bytes < ending.read_bytes):
+        account.io_read_bytes = ending.read_bytes
+    if ending.write_bytes != ABSENT and (account.io_write_bytes == ABSENT or account.io_write_bytes < ending.write_bytes):
+        account.io_write_bytes = ending.write_bytes
+    if life_ns > 0:
+        average = min(<double>account.cpu_ns / <double>life_ns, online_cores)
+        account.peak_cpu_cores = max(account.peak_cpu_cores, average)
+    return life_ns
+
+
+cdef void c_final_view(c_View *view, const tm_meter *account, uint64_t life_ns, double allowed_cores, double online_cores) noexcept nogil:
+    """Put a closed account into a view: peaks are at least what was current, and at least the average."""
+    cdef c_Shown *s = &view.shown
+    cdef double life = max(<double>life_ns, 1.0)
+    cdef double average = min(<double>account.cpu_ns / life, online_cores) if life_ns > 0 else 0.0
+    cdef double average_percent = min(100.0 * average / allowed_cores, 100.0)
+    if s.cpu_cores == 0.0 and account.peak_cpu_cores <= average:
+        s.cpu_cores = average  # no window was closed
+        s.cpu_percent = average_percent
+    s.peak_cpu_percent = max(s.peak_cpu_percent, min(100.0 * account.peak_cpu_cores / allowed_cores, 100.0))
+    s.peak_cpu_percent = max(s.peak_cpu_percent, max(average_percent, s.cpu_percent))
+    s.cpu_ns = account.cpu_ns
+    s.memory_bytes = account.memory_bytes
+    s.peak_memory_bytes = account.peak_memory_bytes
+    s.io_read_bytes = account.io_read_bytes
+    s.io_write_bytes = account.io_write_bytes
+    s.source = <int>account.cpu_source
+    s.memory_source = <int>account.memory_source
+    s.gap = account.had_gap != 0
+    s.measured = account.cpu_source != 0 or account.memory_source != 0
+    view.avg_cpu_percent = average_percent
+    view.avg_memory_bytes = 0.0
+    if life_ns > 0:
+        view.avg_memory_bytes = min(
+            c_wide_double(account.memory_byte_ns2_low, account.memory_byte_ns2_high) / (2.0 * life),
+            <double>account.peak_memory_bytes,
+        )
+    view.sample_time = <double>account.last_realtime_ns * 1e-9
+    view.memory_byte_ns2_low = account.memory_byte_ns2_low
+    view.memory_byte_ns2_high = account.memory_byte_ns2_high
+    view.version += 1

@@ -1,0 +1,177 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from metercore._c.meter cimport tm_meter
+from metercore._c.pthread cimport pthread_mutex_t
+from metercore._c.taskdir cimport tm_gone
+from metercore.eta cimport c_Eta
+from metercore.peak cimport c_Peak
+from metercore.rate cimport c_Rate
+from metercore.report cimport c_Report
+
+cdef enum:
+    SOURCE_NONE = 0      # MetricsSource of the contract
+    SOURCE_CGROUP = 1
+    SOURCE_PROCFS = 4
+    SOURCE_RUSAGE = 6
+    MEMORY_NONE = 0      # MemorySource of the contract
+    MEMORY_CGROUP = 1
+    MEMORY_PSS = 2
+    MEMORY_RSS = 3
+
+cdef enum:
+    HOLD_NONE = 0        # where memory is read
+    HOLD_CGROUP_V2 = 1
+    HOLD_CGROUP_V1 = 2
+    HOLD_PROCESSES = 3
+
+cdef uint64_t ABSENT     # "not measurable" in the records
+
+# What a subscriber sees; compared bytewise to tell whether anything changed, so it is zeroed before it is filled.
+cdef struct c_Shown:
+    int64_t total_count
+    int64_t completed_count
+    int64_t failed_count
+    int64_t total_size
+    int64_t completed_size
+    int64_t failed_size
+    double rate_count_per_second
+    double rate_size_per_second
+    double eta_seconds
+    double eta_low_seconds
+    double eta_high_seconds
+    double cpu_cores
+    double cpu_percent
+    double peak_cpu_percent
+    uint64_t cpu_ns
+    uint64_t memory_bytes
+    uint64_t peak_memory_bytes
+    uint64_t io_read_bytes
+    uint64_t io_write_bytes
+    uint64_t pss_bytes
+    uint64_t kernel_peak_memory_bytes
+    int32_t process_count
+    int32_t thread_count
+    int32_t source
+    int32_t memory_source
+    uint32_t text_serial
+    uint8_t has_eta
+    uint8_t ready
+    uint8_t gap
+    uint8_t measured
+
+# What readers copy or encode, under view_lock.
+cdef struct c_View:
+    c_Shown shown
+    double avg_cpu_percent
+    double avg_memory_bytes
+    double sample_time
+    double interval_seconds
+    uint64_t memory_byte_ns2_low
+    uint64_t memory_byte_ns2_high
+    uint64_t earlier_cpu_ns
+    uint64_t earlier_byte_ns2_low
+    uint64_t earlier_byte_ns2_high
+    uint64_t version_ns
+    uint32_t version
+    uint16_t status_bytes
+    uint16_t object_bytes
+    char status[500]
+    char object[500]
+
+cdef struct c_Member:
+    int32_t pid
+    int32_t thread_count
+    int descriptor           # of /proc/PID/stat, kept; -1 = none
+    char state
+    bint measured            # share is known
+    double share             # PSS ÷ RSS when last read; 1 while it was alone
+    uint64_t start_ticks
+    uint64_t cpu_ns
+    uint64_t rss_pages
+    uint64_t held_bytes      # RssAnon + RssShmem + VmSwap when last read
+
+cdef struct c_Slot:
+    # ---- fixed while the slot is open
+    uint64_t handle          # generation << 32 | index; 0 = free
+    uint32_t index
+    int32_t shim_pid
+    int32_t main_pid
+    char *directory
+    char *report_path
+    char *meter_path
+    char *cgroup_v2          # NULL = none
+    char *cpu_path           # v2 cpu.stat; NULL = none
+    char *memory_path        # memory.stat; NULL = none
+    char *cgroup_memory      # the directory that memory_path lies in
+    bint in_tree             # its members are found by the tree
+    int64_t spec_total_count
+    int64_t spec_total_size
+    # ---- under work_lock, held by whoever samples: the thread, or a caller for the first and the last sample
+    pthread_mutex_t work_lock
+    int source
+    int hold
+    int cpu_descriptor
+    int memory_descriptor
+    int report_descriptor
+    const tm_gone *gone      # mapped, two slots; NULL = not there yet
+    char *meter_page
+    tm_meter account         # what is billed; last_monotonic_ns = up to where memory is integrated
+    uint64_t memory_total_bytes  # ABSENT = never read
+    uint64_t reaped_ns
+    uint32_t gone_serial
+    c_Member *members        # in the order found: ancestors before descendants
+    int32_t member_count
+    int32_t member_room
+    int32_t process_count
+    int32_t thread_count
+    bint dirty               # used CPU, or changed size, since memory was last read
+    bint dipped              # the last CPU total was lower than one before: somebody died and is not accounted for yet
+    bint wants_pss
+    bint pss_denied
+    bint resumed
+    uint64_t pss_bytes
+    uint64_t kernel_peak_bytes
+    uint64_t last_tick_ns
+    uint64_t last_memory_ns
+    uint64_t last_io_ns
+    uint64_t last_slow_ns
+    uint64_t last_report_ns
+    uint64_t next_report_try_ns
+    uint64_t next_gone_try_ns
+    uint64_t last_persist_ns
+    uint64_t last_pss_ns
+    uint64_t gap_until_ns
+    double allowed_cores
+    c_Peak cores
+    c_Rate rate_count
+    c_Rate rate_size
+    c_Eta eta
+    c_Report report
+    int64_t seen_count
+    int64_t seen_size
+    # ---- under view_lock; taken after work_lock, held for a copy or an encoding only
+    pthread_mutex_t view_lock
+    c_View view
+
+cdef struct c_Slots:
+    pthread_mutex_t lock     # of everything here; taken alone or before nothing else
+    c_Slot **all             # stable addresses, allocated one by one, never freed before close
+    uint32_t count           # how many there are
+    uint32_t room
+    uint32_t *free_list
+    uint32_t free_count
+    c_Slot **open            # in the order of opening: neighbours in time are neighbours in /proc and in memory
+    uint32_t open_count
+    uint32_t generation
+    uint32_t change_count
+
+cdef int c_slots_open(c_Slots *slots) noexcept nogil
+cdef void c_slots_close(c_Slots *slots) noexcept nogil
+cdef c_Slot *c_slot_take(c_Slots *slots) noexcept nogil
+cdef int c_slot_list(c_Slots *slots, c_Slot *slot) noexcept nogil
+cdef void c_slot_unlist(c_Slots *slots, c_Slot *slot) noexcept nogil
+cdef void c_slot_give(c_Slots *slots, c_Slot *slot) noexcept nogil
+cdef c_Slot *c_slot_of(c_Slots *slots, uint64_t handle) noexcept nogil
+cdef void c_slot_release(c_Slot *slot) noexcept nogil
+cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noexcept nogil
+cdef void c_member_drop(c_Member *member) noexcept nogil

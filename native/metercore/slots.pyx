@@ -1,0 +1,219 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The slot table: one slot per attempt that is metered, at an address that never changes while the table lives.
+
+Lock order: work_lock before view_lock. The table's lock is taken alone. No lock but work_lock is held across a system call.
+"""
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memmove, memset
+
+from metercore._c.linux cimport munmap
+from metercore._c.pthread cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
+from metercore._c.taskdir cimport TM_PAGE
+from metercore.descriptors cimport c_keep_closed
+from metercore.eta cimport c_eta_start
+from metercore.meterpage cimport c_meter_unmap
+from metercore.rate cimport c_rate_start
+
+cdef uint64_t ABSENT = 0xFFFFFFFFFFFFFFFFu
+cdef double RATE_TAU_SECONDS = 5.0
+
+
+cdef int c_slots_open(c_Slots *slots) noexcept nogil:
+    memset(slots, 0, sizeof(c_Slots))
+    return pthread_mutex_init(&slots.lock, NULL)
+
+
+cdef void c_slots_close(c_Slots *slots) noexcept nogil:
+    """Free everything; nobody may use the table any more."""
+    cdef uint32_t n
+    for n in range(slots.count):
+        c_slot_release(slots.all[n])
+        pthread_mutex_destroy(&slots.all[n].work_lock)
+        pthread_mutex_destroy(&slots.all[n].view_lock)
+        free(slots.all[n])
+    free(slots.all)
+    free(slots.free_list)
+    free(slots.open)
+    pthread_mutex_destroy(&slots.lock)
+
+
+cdef int c_more_room(c_Slots *slots) noexcept nogil:
+    cdef uint32_t room = slots.room * 2 if slots.room else 64
+    cdef void *all_ = realloc(slots.all, room * sizeof(c_Slot *))
+    if all_ == NULL:
+        return -1
+    slots.all = <c_Slot **>all_
+    cdef void *free_list = realloc(slots.free_list, room * sizeof(uint32_t))
+    if free_list == NULL:
+        return -1
+    slots.free_list = <uint32_t *>free_list
+    cdef void *open_ = realloc(slots.open, room * sizeof(c_Slot *))
+    if open_ == NULL:
+        return -1
+    slots.open = <c_Slot **>open_
+    slots.room = room
+    return 0
+
+
+cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
+    """Set everything but the locks and the index to that of a slot that is not open."""
+    cdef uint32_t index = slot.index
+    cdef c_Slot *s = slot
+    s.handle = 0
+    s.shim_pid = s.main_pid = 0
+    s.directory = s.report_path = s.meter_path = NULL
+    s.cgroup_v2 = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
+    s.in_tree = 0
+    s.spec_total_count = s.spec_total_size = 0
+    s.source = SOURCE_NONE
+    s.hold = HOLD_NONE
+    s.cpu_descriptor = s.memory_descriptor = s.report_descriptor = -1
+    s.gone = NULL
+    s.meter_page = NULL
+    memset(&s.account, 0, sizeof(s.account))
+    s.account.io_read_bytes = s.account.io_write_bytes = ABSENT
+    s.memory_total_bytes = ABSENT
+    s.reaped_ns = 0
+    s.gone_serial = 0
+    s.members = NULL
+    s.member_count = s.member_room = 0
+    s.process_count = s.thread_count = 0
+    s.dirty = 1
+    s.dipped = s.wants_pss = s.pss_denied = s.resumed = 0
+    s.pss_bytes = s.kernel_peak_bytes = ABSENT
+    s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
+    s.next_report_try_ns = s.next_gone_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0
+    s.allowed_cores = 1.0
+    memset(&s.cores, 0, sizeof(s.cores))
+    c_rate_start(&s.rate_count, RATE_TAU_SECONDS)
+    c_rate_start(&s.rate_size, RATE_TAU_SECONDS)
+    c_eta_start(&s.eta)
+    memset(&s.report, 0, sizeof(s.report))
+    s.seen_count = s.seen_size = 0
+    memset(&s.view, 0, sizeof(s.view))
+    s.index = index
+
+
+cdef c_Slot *c_slot_take(c_Slots *slots) noexcept nogil:
+    """Take a cleared slot with a fresh handle; NULL without memory. It is sampled by nobody until it is listed."""
+    cdef c_Slot *slot = NULL
+    pthread_mutex_lock(&slots.lock)
+    if slots.free_count > 0:
+        slots.free_count -= 1
+        slot = slots.all[slots.free_list[slots.free_count]]
+    elif slots.count < slots.room or c_more_room(slots) == 0:
+        slot = <c_Slot *>calloc(1, sizeof(c_Slot))
+        if slot != NULL:
+            slot.index = slots.count
+            pthread_mutex_init(&slot.work_lock, NULL)
+            pthread_mutex_init(&slot.view_lock, NULL)
+            slots.all[slots.count] = slot
+            slots.count += 1
+    if slot != NULL:
+        c_slot_clear(slot)
+        slots.generation += 1
+        if slots.generation == 0:
+            slots.generation = 1
+        slot.handle = (<uint64_t>slots.generation << 32) | slot.index
+    pthread_mutex_unlock(&slots.lock)
+    return slot
+
+
+cdef int c_slot_list(c_Slots *slots, c_Slot *slot) noexcept nogil:
+    """Have the slot sampled from the next tick on."""
+    pthread_mutex_lock(&slots.lock)
+    slots.open[slots.open_count] = slot
+    slots.open_count += 1
+    slots.change_count += 1
+    pthread_mutex_unlock(&slots.lock)
+    return 0
+
+
+cdef void c_slot_unlist(c_Slots *slots, c_Slot *slot) noexcept nogil:
+    cdef uint32_t n
+    pthread_mutex_lock(&slots.lock)
+    for n in range(slots.open_count):
+        if slots.open[n] == slot:
+            memmove(&slots.open[n], &slots.open[n + 1], (slots.open_count - n - 1) * sizeof(c_Slot *))
+            slots.open_count -= 1
+            slots.change_count += 1
+            break
+    pthread_mutex_unlock(&slots.lock)
+
+
+cdef void c_slot_give(c_Slots *slots, c_Slot *slot) noexcept nogil:
+    """Give a slot back that is released and not listed."""
+    pthread_mutex_lock(&slots.lock)
+    slots.free_list[slots.free_count] = slot.index
+    slots.free_count += 1
+    pthread_mutex_unlock(&slots.lock)
+
+
+cdef c_Slot *c_slot_of(c_Slots *slots, uint64_t handle) noexcept nogil:
+    """The slot of a handle; NULL if that was closed. Only the caller who closes can make the answer stale."""
+    cdef uint32_t index = <uint32_t>(handle & 0xFFFFFFFFu)
+    cdef c_Slot *slot = NULL
+    pthread_mutex_lock(&slots.lock)
+    if handle != 0 and index < slots.count and slots.all[index].handle == handle:
+        slot = slots.all[index]
+    pthread_mutex_unlock(&slots.lock)
+    return slot
+
+
+cdef void c_slot_release(c_Slot *slot) noexcept nogil:
+    """Close and free what a slot holds; the caller has its work_lock, or is its only user."""
+    cdef int32_t n
+    c_keep_closed(&slot.cpu_descriptor)
+    c_keep_closed(&slot.memory_descriptor)
+    c_keep_closed(&slot.report_descriptor)
+    for n in range(slot.member_count):
+        c_member_drop(&slot.members[n])
+    if slot.gone != NULL:
+        munmap(<void *>slot.gone, TM_PAGE)
+        slot.gone = NULL
+    c_meter_unmap(&slot.meter_page)
+    free(slot.members)
+    free(slot.directory)
+    free(slot.report_path)
+    free(slot.meter_path)
+    free(slot.cgroup_v2)
+    free(slot.cpu_path)
+    free(slot.memory_path)
+    free(slot.cgroup_memory)
+    slot.members = NULL
+    slot.member_count = slot.member_room = 0
+    slot.directory = slot.report_path = slot.meter_path = NULL
+    slot.cgroup_v2 = slot.cpu_path = slot.memory_path = slot.cgroup_memory = NULL
+    slot.handle = 0
+
+
+cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noexcept nogil:
+    """Append a member unless it is there; NULL without memory."""
+    cdef c_Member *more
+    cdef c_Member *member
+    cdef int32_t n, room
+    for n in range(slot.member_count):
+        if slot.members[n].pid == pid and slot.members[n].start_ticks == start_ticks:
+            return &slot.members[n]
+    if slot.member_count == slot.member_room:
+        room = slot.member_room * 2 if slot.member_room else 2
+        more = <c_Member *>realloc(slot.members, <size_t>room * sizeof(c_Member))
+        if more == NULL:
+            return NULL
+        slot.members = more
+        slot.member_room = room
+    member = &slot.members[slot.member_count]
+    memset(member, 0, sizeof(c_Member))
+    member.pid = pid
+    member.start_ticks = start_ticks
+    member.descriptor = -1
+    member.share = 1.0
+    member.state = c'?'
+    slot.member_count += 1
+    return member
+
+
+cdef void c_member_drop(c_Member *member) noexcept nogil:
+    c_keep_closed(&member.descriptor)

@@ -1,0 +1,1 @@
+"""One tick over all slots, and the thread that ticks."""

@@ -1,0 +1,225 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""One tick over all slots, and the thread that ticks."""
+
+from libc.errno cimport EACCES, EPERM
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdlib cimport realloc
+from posix.time cimport timespec
+
+from metercore._c.pthread cimport (
+    pthread_cond_timedwait,
+    pthread_mutex_lock,
+    pthread_mutex_unlock,
+)
+from metercore.clock cimport c_monotonic_ns, c_thread_cpu_ns
+from metercore.memory cimport c_pss_candidates, c_pss_measure
+from metercore.procfs cimport c_ProcMemory, c_read_memory, c_read_rollup
+from metercore.sample cimport c_sample
+from metercore.sampler cimport c_Sampler
+from metercore.slots cimport HOLD_PROCESSES, c_member_add, c_Slot, c_slot_of
+from metercore.tree cimport c_tree_add_root, c_tree_remove_root, c_tree_sweep
+
+cdef uint64_t SECOND = 1000000000u
+# New processes are looked for once a second, more often while a slot is young, and never for more than 2 % of a core.
+cdef uint64_t SWEEP_NS = 1000000000u
+cdef uint64_t YOUNG_SWEEP_NS = 200000000u
+cdef uint64_t YOUNG_NS = 3000000000u
+cdef uint64_t SWEEP_COST_FACTOR = 50
+# Reading proportional sizes walks page tables: 1 % of a core for all slots together, with at most 50 ms saved or owed.
+cdef double PSS_SHARE = 0.01
+cdef double PSS_MOST_NS = 50e6
+
+cdef enum:
+    PSS_BATCH = 64       # processes per slot and tick
+
+
+cdef void c_apply_roots(c_Sampler *s) noexcept nogil:
+    cdef uint32_t n
+    pthread_mutex_lock(&s.roots_lock)
+    for n in range(s.root_count):
+        if s.roots[n].added:
+            c_tree_add_root(&s.tree, s.roots[n].pid, s.roots[n].owner)
+        else:
+            c_tree_remove_root(&s.tree, s.roots[n].pid, s.roots[n].owner)
+    s.root_count = 0
+    pthread_mutex_unlock(&s.roots_lock)
+
+
+cdef bint c_sweep(c_Sampler *s, uint64_t now_ns) noexcept nogil:
+    """Look for new members if it is time; true when that was done, so that all slots know their members."""
+    cdef uint64_t pause = SWEEP_NS
+    cdef uint64_t before
+    cdef uint32_t n
+    cdef c_Slot *slot
+    if s.tree_slots == 0:
+        return 0
+    if now_ns < s.youngest_ns + YOUNG_NS:
+        pause = YOUNG_SWEEP_NS
+    pause = max(pause, s.sweep_cost_ns * SWEEP_COST_FACTOR)
+    if now_ns + s.context.interval_ns // 2 < s.last_sweep_ns + pause:
+        return 0
+    s.last_sweep_ns = now_ns
+    before = c_thread_cpu_ns()
+    if c_tree_sweep(&s.tree) != 0:
+        return 0
+    for n in range(s.tree.found_count):
+        slot = c_slot_of(&s.slots, s.tree.found[n].owner)
+        if slot == NULL:
+            continue
+        pthread_mutex_lock(&slot.work_lock)
+        if slot.handle == s.tree.found[n].owner:
+            c_member_add(slot, s.tree.found[n].pid, s.tree.found[n].start_ticks)
+            slot.wants_pss = 1
+            slot.dirty = 1
+        pthread_mutex_unlock(&slot.work_lock)
+    s.sweep_cost_ns = c_thread_cpu_ns() - before
+    s.sweep_count += 1
+    return 1
+
+
+cdef void c_measure_pss(c_Sampler *s, c_Slot *slot, uint64_t handle, uint64_t now_ns) noexcept nogil:
+    """Read shares without the slot's lock, since a large process takes milliseconds."""
+    cdef int32_t[PSS_BATCH] pids
+    cdef double[PSS_BATCH] shares
+    cdef c_ProcMemory proportional, resident
+    cdef double held
+    cdef int32_t count = 0
+    cdef int32_t n
+    cdef int error
+    cdef bint denied = 0
+    pthread_mutex_lock(&slot.work_lock)
+    if slot.handle == handle:
+        slot.last_pss_ns = now_ns
+        count = c_pss_candidates(slot, pids, PSS_BATCH)
+        if count == 0:
+            slot.wants_pss = 0
+    pthread_mutex_unlock(&slot.work_lock)
+    if count == 0:
+        return
+    for n in range(count):
+        shares[n] = -1.0
+        error = c_read_rollup(pids[n], &proportional)
+        if error == 0:
+            error = c_read_memory(pids[n], &resident)
+        elif error == -EACCES or error == -EPERM:
+            denied = 1
+        if error == 0:
+            held = <double>(resident.anonymous_bytes + resident.shared_bytes + resident.swap_bytes)
+            shares[n] = 1.0
+            if held > 0.0:
+                shares[n] = <double>(proportional.anonymous_bytes + proportional.shared_bytes + proportional.swap_bytes) / held
+    s.pss_count += <uint64_t>count
+    pthread_mutex_lock(&slot.work_lock)
+    if slot.handle == handle:
+        slot.pss_denied = denied
+        c_pss_measure(slot, pids, shares, count)
+    pthread_mutex_unlock(&slot.work_lock)
+
+
+cdef void c_share_memory(c_Sampler *s, uint64_t now_ns, uint64_t since_ns) noexcept nogil:
+    """Spend the budget on slots with new members first, then on the others in turn, each at most once a second."""
+    cdef uint32_t n, at
+    cdef uint64_t before
+    cdef c_Slot *slot
+    cdef int pass_
+    s.pss_budget_ns = min(s.pss_budget_ns + PSS_SHARE * <double>since_ns, PSS_MOST_NS)
+    for pass_ in range(2):
+        for n in range(s.work_count):
+            if s.pss_budget_ns <= 0.0:
+                return
+            at = (s.pss_cursor + n) % s.work_count
+            slot = s.work[at]
+            # Read without the lock: at worst a slot is looked at in vain, or one tick later.
+            if slot.hold != HOLD_PROCESSES or slot.member_count < 2 or slot.pss_denied:
+                continue
+            if now_ns < slot.last_pss_ns + (SECOND // 5 if pass_ == 0 else SECOND):
+                continue
+            if pass_ == 0 and not slot.wants_pss:
+                continue
+            before = c_thread_cpu_ns()
+            c_measure_pss(s, slot, s.work_handles[at], now_ns)
+            s.pss_budget_ns -= <double>(c_thread_cpu_ns() - before)
+            if pass_ == 1:
+                s.pss_cursor = at + 1
+
+
+cdef void c_copy_open(c_Sampler *s) noexcept nogil:
+    """Copy the list of open slots if it has changed, so that they can be sampled without the table's lock."""
+    cdef uint32_t n
+    cdef void *more
+    pthread_mutex_lock(&s.slots.lock)
+    if s.work_change != s.slots.change_count:
+        if s.work_room < s.slots.open_count:
+            more = realloc(s.work, s.slots.room * sizeof(c_Slot *))
+            if more != NULL:
+                s.work = <c_Slot **>more
+                more = realloc(s.work_handles, s.slots.room * sizeof(uint64_t))
+            if more != NULL:
+                s.work_handles = <uint64_t *>more
+                s.work_room = s.slots.room
+        s.work_count = min(s.slots.open_count, s.work_room)
+        for n in range(s.work_count):
+            s.work[n] = s.slots.open[n]
+            s.work_handles[n] = s.slots.open[n].handle
+        s.work_change = s.slots.change_count
+    pthread_mutex_unlock(&s.slots.lock)
+
+
+cdef void c_tick(c_Sampler *s) noexcept nogil:
+    """Sample every open slot once."""
+    cdef uint64_t before = c_thread_cpu_ns()
+    cdef uint64_t now_ns = c_monotonic_ns() + s.skipped_ns
+    cdef uint64_t since_ns = now_ns - s.last_tick_ns if s.last_tick_ns else 0
+    cdef bint swept
+    cdef uint32_t n
+    cdef c_Slot *slot
+    s.last_tick_ns = now_ns
+    # In this order: a slot's root is noted before the slot is listed, so every slot in the copy takes part in the sweep.
+    c_copy_open(s)
+    c_apply_roots(s)
+    swept = c_sweep(s, now_ns)
+    for n in range(s.work_count):
+        slot = s.work[n]
+        pthread_mutex_lock(&slot.work_lock)
+        if slot.handle == s.work_handles[n]:
+            # Stamped right before its reads: with many slots the first and the last are milliseconds apart.
+            now_ns = c_monotonic_ns() + s.skipped_ns
+            if now_ns > slot.last_tick_ns:
+                c_sample(slot, &s.context, now_ns, swept, 0)
+        pthread_mutex_unlock(&slot.work_lock)
+    if s.work_count > 0:
+        c_share_memory(s, now_ns, since_ns)
+    s.sample_count += s.work_count
+    s.tick_count += 1
+    s.busy_ns += c_thread_cpu_ns() - before
+
+
+cdef void *c_run(void *argument) noexcept nogil:
+    """The thread: tick at fixed times until it is told to stop; never touches Python."""
+    cdef c_Sampler *s = <c_Sampler *>argument
+    cdef uint64_t next_ns = c_monotonic_ns()
+    cdef uint64_t now_ns
+    cdef uint64_t interval_ns = s.context.interval_ns
+    cdef timespec until
+    pthread_mutex_lock(&s.wake_lock)
+    while not s.stopping:
+        now_ns = c_monotonic_ns()
+        if interval_ns != s.context.interval_ns:  # changed: count from now on
+            interval_ns = s.context.interval_ns
+            next_ns = min(next_ns, now_ns + interval_ns)
+        if now_ns < next_ns:
+            until.tv_sec = <long>(next_ns // SECOND)
+            until.tv_nsec = <long>(next_ns % SECOND)
+            pthread_cond_timedwait(&s.wake, &s.wake_lock, &until)
+            continue
+        pthread_mutex_unlock(&s.wake_lock)
+        c_tick(s)
+        now_ns = c_monotonic_ns()
+        next_ns += interval_ns
+        if now_ns > next_ns:
+            # Missed: leave out what cannot be caught up with and keep the phase.
+            s.overrun_count += (now_ns - next_ns) // interval_ns + 1
+            next_ns += ((now_ns - next_ns) // interval_ns + 1) * interval_ns
+        pthread_mutex_lock(&s.wake_lock)
+    pthread_mutex_unlock(&s.wake_lock)
+    return NULL

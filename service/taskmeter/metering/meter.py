@@ -1,0 +1,173 @@
+"""The core's meter on the native sampler: one slot per running attempt, one settlement per ended one."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from metercore.cgroup import quota_cores
+from metercore.report import parse_report
+from metercore.sampler import DEFAULT_HZ, Reading, Sampler, SamplerStats, settle_files
+from taskmeter.core.ports import Ended, Gone, MeterSource
+from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
+
+REPORT_BYTES = 4096
+"""Size of the report block, native/metercore/_c/report.h."""
+
+
+class LocalMeter:
+    """Sample attempts of this host; implements `taskmeter.core.ports.Meter`. Used from one thread.
+
+    `backend="procfs"` leaves cgroups alone, for tests of what an ordinary user without any gets.
+    """
+
+    def __init__(self, *, hz: float = DEFAULT_HZ, tariff: Tariff | None = None, backend: Literal["auto", "procfs"] = "auto") -> None:
+        self._sampler = Sampler(hz, quota_cores=quota_cores())
+        self._handles: dict[str, int] = {}
+        self._backend = backend
+        tariff = tariff or Tariff()
+        self._sampler.set_tariff(tariff.name, tariff.per_core_hour, tariff.per_gib_hour)
+
+    def open(self, token: str, source: MeterSource, total_count: int, total_size: int) -> None:
+        """Start sampling, or go on from the attempt's meter page. A first sample is taken at once."""
+        if token not in self._handles:
+            self._handles[token] = self._sampler.open(
+                source.shim_pid,
+                source.main_pid,
+                source.directory,
+                cgroup_v2=source.cgroup_v2,
+                cgroup_v1_memory=source.cgroup_v1_memory,
+                total_count=total_count,
+                total_size=total_size,
+                backend=self._backend,
+            )
+
+    def is_open(self, token: str) -> bool:
+        """Tell whether the token's attempt is being sampled."""
+        return token in self._handles
+
+    def hot(self, token: str) -> bytes:
+        """The changing fields of TaskStatus, encoded; b"" if not open."""
+        handle = self._handles.get(token)
+        return b"" if handle is None else self._sampler.hot(handle)
+
+    def version(self, token: str) -> int:
+        """Grows when `hot` shows something new; 0 if not open."""
+        handle = self._handles.get(token)
+        return 0 if handle is None else self._sampler.version(handle)
+
+    def is_ready(self, token: str) -> bool:
+        """The work announced that it is ready, as of the last tick."""
+        handle = self._handles.get(token)
+        return handle is not None and self._sampler.is_ready(handle)
+
+    def set_earlier(self, token: str, cpu_ns: int, memory_byte_ns2: int) -> None:
+        """Integrals of earlier attempts, added to the tokens that `hot` shows. Nothing if not open."""
+        handle = self._handles.get(token)
+        if handle is not None:
+            self._sampler.set_earlier(handle, cpu_ns, memory_byte_ns2)
+
+    def settle(self, token: str, source: MeterSource | None, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
+        """Take the last sample, close the slot, and return the attempt's final usage. Works for attempts never opened.
+
+        CPU is the highest of what was sampled, the cgroup's total, and, without a cgroup, the rusage of everything reaped. An
+        attempt that was never sampled has memory from its largest process's maximum resident size (metercore/settle.pyx). One
+        that failed to start used nothing.
+        """
+        handle = self._handles.pop(token, None)
+        if handle is None and ended is not None and ended.failed_to_start:
+            return Usage(Metrics(), Integrals(), Progress())
+        start_time = ended.start_time if ended is not None else 0.0
+        end_time = gone.time if gone is not None else ended.end_time if ended is not None else 0.0
+        facts = gone or _NOTHING
+        reading: Reading
+        if handle is None:
+            reading = settle_files(
+                directory,
+                start_time=start_time,
+                end_time=end_time,
+                reaped_cpu_ns=facts.reaped_cpu_ns,
+                cgroup_cpu_ns=facts.cgroup_cpu_ns,
+                max_rss_bytes=facts.max_rss_bytes,
+                read_bytes=facts.read_bytes,
+                write_bytes=facts.write_bytes,
+                kernel_peak_memory_bytes=facts.kernel_peak_memory_bytes,
+            )
+        else:
+            reading = self._sampler.finish(
+                handle,
+                start_time=start_time,
+                end_time=end_time,
+                reaped_cpu_ns=facts.reaped_cpu_ns,
+                cgroup_cpu_ns=facts.cgroup_cpu_ns,
+                max_rss_bytes=facts.max_rss_bytes,
+                read_bytes=facts.read_bytes,
+                write_bytes=facts.write_bytes,
+                kernel_peak_memory_bytes=facts.kernel_peak_memory_bytes,
+            )
+        return Usage(_metrics(reading), Integrals(reading.cpu_ns, reading.memory_byte_ns2), _read_progress(directory))
+
+    def stats(self) -> SamplerStats:
+        """What the sampler itself did and cost so far."""
+        return self._sampler.stats()
+
+    def close(self) -> None:
+        """Stop sampling; meter pages keep what was billed."""
+        self._sampler.close()
+        self._handles.clear()
+
+
+_NOTHING = Gone(0.0, 0, 0, 0, 0, None, None, 0)
+
+
+def _metrics(reading: Reading) -> Metrics:
+    return Metrics(
+        cpu_percent=reading.cpu_percent,
+        peak_cpu_percent=reading.peak_cpu_percent,
+        avg_cpu_percent=reading.avg_cpu_percent,
+        cpu_cores=reading.cpu_cores,
+        cpu_time_ns=reading.cpu_ns,
+        memory_bytes=reading.memory_bytes,
+        peak_memory_bytes=reading.peak_memory_bytes,
+        avg_memory_bytes=reading.avg_memory_bytes,
+        io_read_bytes=reading.io_read_bytes,
+        io_write_bytes=reading.io_write_bytes,
+        process_count=reading.process_count,
+        thread_count=reading.thread_count,
+        source=MetricsSource(reading.source),
+        memory_source=MemorySource(reading.memory_source),
+        sample_time=reading.sample_time,
+        interval_seconds=reading.interval_seconds,
+        gap=reading.gap,
+        pss_bytes=reading.pss_bytes,
+        kernel_peak_memory_bytes=reading.kernel_peak_memory_bytes,
+    )
+
+
+def _read_progress(directory: str) -> Progress:
+    """Read the report block once more: it outlives the work, and nothing that was reported may be missing in the end."""
+    try:
+        # The file is the task's: it may be a link, or a pipe that nobody writes to.
+        descriptor = os.open(f"{directory}/task/report", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return Progress()
+    try:
+        report = parse_report(os.read(descriptor, REPORT_BYTES))
+    except OSError:
+        report = None
+    finally:
+        os.close(descriptor)
+    if report is None:
+        return Progress()
+    return Progress(
+        total_count=report.total_count,
+        completed_count=report.completed_count,
+        failed_count=report.failed_count,
+        total_size=report.total_size,
+        completed_size=report.completed_size,
+        failed_size=report.failed_size,
+        status=report.status,
+        current_object=report.current_object,
+        ready=report.ready,
+        custom=report.custom,
+    )
