@@ -16,12 +16,12 @@ _DANGEROUS = re.compile(
 
 
 def escape(text: str) -> str:
-    """Replace every character that acts instead of being shown by its code, like \\x1b or \\u202e."""
+    """Replace every character that acts instead of being shown by its hexadecimal code."""
     return _DANGEROUS.sub(_code, text)
 
 
 def decode(data: bytes) -> str:
-    """Decode output of a task; what is not UTF-8 becomes \\x.. codes."""
+    """Decode output of a task; what is not UTF-8 becomes hexadecimal codes."""
     return data.decode("utf-8", "backslashreplace")
 
 

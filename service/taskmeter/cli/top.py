@@ -38,7 +38,7 @@ SORTS = {"c": "cpu", "m": "ram", "t": "time", "k": "tokens", "n": "name"}
 def top(
     tags: tuple[tuple[str, str], ...], everything: bool, once: bool, as_json: bool, target: str | None, state_dir: str | None
 ) -> int:
-    """Show all tasks live, like top(1): c, m, t, k, n sort by CPU, memory, time, tokens, name; q leaves.
+    """Show all tasks live. Keys: c, m, t, k, n sort by CPU, memory, time, tokens, name; q leaves.
 
     Where stdout is no terminal, one snapshot is printed.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from taskmeter import errors
@@ -73,7 +74,7 @@ def _status(trailers: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status | 
         if key == DETAILS_KEY:
             try:
                 return status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode())
-            except ValueError:
+            except DecodeError:
                 return None
     return None
 

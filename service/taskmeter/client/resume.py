@@ -81,11 +81,9 @@ class StreamState:
         self.connected = True
         events = [Event.of(event) for event in self._fresh(response.events)]
         if response.seq:
-            if response.seq < self._floor:
-                raise InternalError(f"the stream went back from {self._floor} to {response.seq}")
             self.seq = max(self.seq, response.seq)
             self.anchored = True
-            self.resume_token = response.resume_token
+            self.resume_token = response.resume_token if response.seq == self.seq else ""
         elif events and self.seq:
             self.anchored = True
             self.resume_token = ""

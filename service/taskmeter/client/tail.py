@@ -41,7 +41,7 @@ class TailState:
         """A file that does not grow is silent for as long as it likes; keepalive pings find dead connections."""
         return None
 
-    def may_reconnect(self, error: TaskmeterError, *, retryable: bool) -> bool:  # noqa: ARG002  # see Resumable
+    def may_reconnect(self, error: TaskmeterError, *, retryable: bool) -> bool:  # see Resumable
         """Tell whether to connect again after this failure. The first connection must succeed by itself."""
         return retryable and self.offset is not None
 
