@@ -53,7 +53,12 @@ class Daemon:
         self._channel: grpc.Channel | None = None
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.allow_tracebacks = True  # the failure has shown the log
+            self.close()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.close()
