@@ -21,6 +21,7 @@ from taskmeter.core.recovery import recover
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
+from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
 from taskmeter.logs import configure_logging
 from taskmeter.metering.meter import LocalMeter
@@ -44,6 +45,9 @@ SWITCH_INTERVAL_SECONDS = 0.0005
 """The store's writer thread gets the GIL back ten times sooner than by default, so that a busy loop cannot delay commits."""
 
 AUTO_EXIT_CHECK_SECONDS = 5.0
+
+SETTLE_SECONDS = 5.0
+"""How long a stopping daemon waits for launches and commits under way."""
 
 
 def serve(settings: Settings) -> int:
@@ -91,6 +95,17 @@ def _lock_state_dir(state_dir: Path) -> int:
     return descriptor
 
 
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _memory_source(cgroups: Cgroups) -> str:
+    """Tell what new tasks' memory is made of: a memory cgroup of either version, else their processes' shares."""
+    if cgroups.v1_memory or (cgroups.v2 and Path(cgroups.v2, "memory.stat").exists()):
+        return "cgroup"
+    return "pss"
+
+
 async def _serve(settings: Settings) -> int:
     start_time = time.time()
     state_dir = settings.state_dir
@@ -99,9 +114,9 @@ async def _serve(settings: Settings) -> int:
     store = SqliteStore(state_dir / "taskmeter.db", codec)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup)
     await executor.start()
-    meter = LocalMeter(rate_hz=settings.sample_rate_hz)
+    meter = LocalMeter(hz=settings.sample_rate_hz)
     scheduler = Scheduler(settings.max_running, settings.max_waiting)
-    service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=executor.boot_id)
+    service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=_boot_id())
     service.report_key_secret = key.encode()
 
     activity = Activity(time.monotonic)
@@ -112,8 +127,8 @@ async def _serve(settings: Settings) -> int:
         start_time=start_time,
         state_directory=str(state_dir),
         sample_rate_hz=settings.sample_rate_hz,
-        cpu_source=executor.cpu_source,
-        memory_source=executor.memory_source,
+        cpu_source="cgroup" if executor.cgroups.v2 else "procfs",
+        memory_source=_memory_source(executor.cgroups),
         auto_started=settings.auto,
     )
     server: RpcServer
@@ -142,7 +157,7 @@ async def _serve(settings: Settings) -> int:
     if watcher is not None:
         watcher.cancel()
     await server.stop()
-    await service.settle_background()
+    await service.settle_background(SETTLE_SECONDS)
     meter.close()
     await executor.close()
     await store.close()

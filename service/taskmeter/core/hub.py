@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from taskmeter.core.ports import Block, Store
 
-TAIL_BLOCKS = 8192
-"""Blocks kept in memory; trimmed by half when twice as many have come."""
+TAIL_BYTES = 4 * 2**20
+"""Encoded events kept in memory; cut back to this when twice as many have come."""
 
 BUSY_TICK_SECONDS = 0.002
 """Wake-ups are at least this far apart, so that under load one message carries many events; an idle hub wakes at once."""
@@ -28,6 +28,7 @@ class Hub:
         self._store = store
         self.head_seq = store.head_seq
         self._tail: list[Block] = []
+        self._tail_bytes = 0
         self._tail_from_seq = self.head_seq + 1
         self._waiters: list[asyncio.Future[None]] = []
         self._last_wake = 0.0
@@ -37,13 +38,21 @@ class Hub:
         """Append a committed block; blocks come in order of seq."""
         self._tail.append(block)
         self.head_seq = block.last_seq
-        if len(self._tail) >= 2 * TAIL_BLOCKS:
-            del self._tail[:TAIL_BLOCKS]
-            self._tail_from_seq = self._tail[0].first_seq
+        self._tail_bytes += sum(map(len, block.frames))
+        if self._tail_bytes >= 2 * TAIL_BYTES:
+            self._trim()
         if self._waiters and not self._wake_planned:
             self._wake_planned = True
             loop = asyncio.get_running_loop()
             loop.call_at(max(loop.time(), self._last_wake + BUSY_TICK_SECONDS), self.wake)
+
+    def _trim(self) -> None:
+        dropped = 0
+        while self._tail_bytes > TAIL_BYTES:
+            self._tail_bytes -= sum(map(len, self._tail[dropped].frames))
+            dropped += 1
+        del self._tail[:dropped]
+        self._tail_from_seq = self._tail[0].first_seq if self._tail else self.head_seq + 1
 
     def wake(self) -> None:
         """Wake everybody who waits."""

@@ -6,7 +6,7 @@ import time
 
 from taskmeter.core.lifecycle import Step, change_of
 from taskmeter.core.service import Service
-from taskmeter.core.start_task import copy_of, start_task
+from taskmeter.core.start_task import copy_of, prepare, start_task
 from taskmeter.errors import PreconditionError, UnavailableError
 from taskmeter.model.state import RETRYABLE, State
 from taskmeter.model.task import Task
@@ -58,7 +58,7 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
         )
     service.retrying.add(token)
     try:
-        await service.executor.prepare(token, task.attempt + 1, service.codec.encode_spec(task.spec))
+        await prepare(service, token, task.attempt + 1, service.codec.encode_spec(task.spec))
         step = Step(State.NONE, "retry", _next_attempt(task))
         await service.store.commit([change_of(task, [step])])
     finally:

@@ -170,7 +170,8 @@ class Service:
         if not task.cancelled() and task.exception() is not None:
             log.error("background work failed", exc_info=task.exception())
 
-    async def settle_background(self) -> None:
-        """Wait for background work that is under way."""
-        while self._background:
-            await asyncio.wait(self._background)
+    async def settle_background(self, timeout_seconds: float) -> None:
+        """Wait for background work that is under way, but not for ever: whatever is not done is found again at the next start."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while self._background and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._background, timeout=left)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from dataclasses import replace
 
 from taskmeter.core.launch import launch, starting
 from taskmeter.core.lifecycle import accepted, change_of
 from taskmeter.core.service import ReservedKey, Service
-from taskmeter.errors import ConflictError, LimitError, TaskmeterError, UnavailableError
+from taskmeter.errors import ConflictError, LimitError, UnavailableError
 from taskmeter.model.ids import new_token
 from taskmeter.model.task import Task, TaskSpec
 
@@ -89,10 +90,10 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
     if at_once:
         scheduler.take_slot(task.token)
     try:
-        await service.executor.prepare(task.token, 0, encoded)
+        await prepare(service, task.token, 0, encoded)
         steps = [starting(service.boot_id)] if at_once else []
         await service.store.commit([change_of(task, steps, before=(accepted(task),), insert=True)])
-    except TaskmeterError:
+    except BaseException:
         scheduler.free_slot(task.token)
         service.spawn(service.executor.remove(task.token))
         service.pump()
@@ -104,6 +105,16 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
         scheduler.enqueue(entry.task)
         service.pump()  # a slot may have been freed meanwhile
     return task.token
+
+
+async def prepare(service: Service, token: str, attempt: int, spec: bytes) -> None:
+    """Have the attempt's directory made. Raises `LimitError` DISK_FULL, `UnavailableError` if it cannot be made."""
+    try:
+        await service.executor.prepare(token, attempt, spec)
+    except OSError as error:
+        raise UnavailableError(
+            f"the task's directory cannot be made: {os.strerror(error.errno or 0)}", reason="STORE_UNAVAILABLE"
+        ) from error
 
 
 def copy_of(task: Task) -> TaskSpec:

@@ -21,6 +21,9 @@ from taskmeter.model.task import Task
 RETRY_SECONDS = 1.0
 READY_POLL_SECONDS = 0.1
 
+ALL_GONE = "no process of it is left"
+"""The reason of every final move."""
+
 log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,9 @@ async def _observe(service: Service, entry: Entry) -> None:
                 return
     except TaskmeterError as error:  # disk full, store down: the facts stay on disk, look again later
         log.warning("task %s: its new state could not be stored (%s); trying again", entry.task.token, error.reason)
+        service.call_later(RETRY_SECONDS, observe, service, entry.task.token, entry.task.attempt)
+    except Exception:
+        log.exception("task %s: looking at it failed; trying again", entry.task.token)
         service.call_later(RETRY_SECONDS, observe, service, entry.task.token, entry.task.attempt)
     finally:
         entry.observing = False
@@ -128,8 +134,7 @@ def _steps(service: Service, task: Task, facts: Facts, launched: bool) -> tuple[
 
     if state is State.STOPPING and (facts.gone is not None or lost):
         outcome = ended_fields.get("outcome", task.outcome)
-        message = ended_fields.get("exit_message", task.exit_message)
-        steps.append(Step(FINAL_STATE[outcome], message, _final(service, task, facts)))
+        steps.append(Step(FINAL_STATE[outcome], ALL_GONE, _final(service, task, facts)))
     elif facts.unkillable_pids != task.unkillable_pids:
         fields["unkillable_pids"] = facts.unkillable_pids
     return steps, fields

@@ -51,14 +51,18 @@ class Authenticator:
         self._admin_digest = hashlib.sha256(admin_key.encode()).digest()
         self._verified: dict[str, Caller] = {}
 
-    def caller(self, method: str, metadata: Sequence[tuple[str, Any]] | None) -> Caller:
-        """Return who calls `method`. Raises `AuthenticationError` KEY_MISSING or KEY_INVALID, `PermissionDeniedError`."""
+    def holder(self, metadata: Sequence[tuple[str, Any]] | None) -> Caller:
+        """Return whose key the call carries. Raises `AuthenticationError` KEY_MISSING or KEY_INVALID."""
         value = ""
         for name, content in metadata or ():
             if name == HEADER:
                 value = content
                 break
-        caller = self._verified.get(value) or self._verify(value)
+        return self._verified.get(value) or self._verify(value)
+
+    def caller(self, method: str, metadata: Sequence[tuple[str, Any]] | None) -> Caller:
+        """Return who calls `method`. Raises as `holder`, and `PermissionDeniedError` SCOPE_MISSING."""
+        caller = self.holder(metadata)
         scope = METHOD_SCOPES.get(method)
         if scope is None or scope not in caller.scopes:
             raise PermissionDeniedError(f"this key may not call {method}", metadata={"scope": scope or "", "method": method})

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from taskmeter.errors import NotBuiltError
+from taskmeter.errors import NotBuiltError, TaskmeterError
 from taskmeter.rpc.auth import Authenticator, Caller
 from taskmeter.rpc.status import abort
 
@@ -96,7 +96,11 @@ class Router(grpc.GenericRpcHandler):
         return handler
 
     async def _refuse(self, requests: Iterable[bytes], context: Context) -> None:
-        await abort(context, NotBuiltError("this method is not built yet"))
+        try:
+            self._authenticator.holder(context.invocation_metadata())  # type: ignore[arg-type]
+            raise NotBuiltError("this method is not built yet")
+        except TaskmeterError as error:
+            await abort(context, error)
 
     def _handler(self, path: str, descriptor: MethodDescriptor, request_class: type[Message], method: Method) -> Any:
         caller_of = self._authenticator.caller
