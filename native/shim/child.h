@@ -65,11 +65,12 @@ static bool put_at(int fd, int target)
     return fd >= 0 && dup2(fd, target) == target;
 }
 
+/* By system call, because the C library would spare the two it keeps for itself, and posix_spawn sets those to ignored. */
 static void reset_signals(void)
 {
-    struct sigaction fresh = {.sa_handler = SIG_DFL};
+    static const uint64_t fresh[8]; /* struct kernel_sigaction, all zero: SIG_DFL on every architecture */
     for (int number = 1; number < _NSIG; number++)
-        sigaction(number, &fresh, NULL); /* fails for KILL, STOP and the two that libc keeps: those are never ignored */
+        syscall(SYS_rt_sigaction, number, fresh, NULL, _NSIG / 8);
 }
 
 /* Try `directory`/name; returns only on failure, with errno. An empty directory is the working directory (POSIX). */

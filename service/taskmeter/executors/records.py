@@ -54,7 +54,15 @@ def win_claim(directory: bytes, incarnation: int, boot_id: str, end: taskdir.Exi
 
 
 def write_order(directory: bytes, order: taskdir.Control) -> None:
-    """Replace the order in `ctl`. It outlives this process; a power cut ends the task with it."""
+    """Put an order into `ctl`, merged with one that the shim may not have read yet: the first cause, the shorter grace.
+
+    An order that is not newer changes nothing. It outlives this process; a power cut ends the task with it.
+    """
+    before = read_order(directory)
+    if before is not None:
+        if order.serial <= before.serial:
+            return
+        order = taskdir.Control(order.serial, before.cause, min(order.grace_ns, before.grace_ns))
     _write(directory + b"/ctl", taskdir.pack_ctl(order))
 
 
