@@ -168,7 +168,8 @@ def quota_cores():
             continue
         for mount in mounts:
             kind = mount[mount.index("-") + 1]
-            if kind == ("cgroup2" if number == "0" else "cgroup") and (number == "0" or "cpu" in mount[len(mount) - 1].split(",")):
+            options = mount[len(mount) - 1].split(",")
+            if kind == ("cgroup2" if number == "0" else "cgroup") and (number == "0" or "cpu" in options):
                 limits.extend(c_quotas(mount[4], path))
                 break
     return min(limits, default=None)

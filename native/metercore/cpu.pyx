@@ -6,7 +6,7 @@ each living member, its own time and that of the children it waited for. Read in
 process that ends meanwhile is at worst missing from the sum, never counted twice: its time moves up, to where we have been.
 """
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.stdio cimport snprintf
 
 from metercore._c.linux cimport (
@@ -109,11 +109,11 @@ cdef bint c_read_member(c_Member *member) noexcept nogil:
 
 cdef bint c_processes_total(c_Slot *slot, uint64_t now_ns, uint64_t *total_ns) noexcept nogil:
     cdef int32_t n, kept, processes, threads
-    cdef int number
+    cdef int _pass
     cdef uint64_t before
     cdef c_Member *member
     cdef bint died
-    for number in range(PASSES):
+    for _pass in range(PASSES):
         c_read_reaped(slot, now_ns)
         total_ns[0] = slot.reaped_ns
         died = 0

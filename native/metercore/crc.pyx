@@ -9,10 +9,10 @@ cdef uint32_t[256] c_table
 cdef void c_fill_table() noexcept nogil:
     cdef uint32_t value
     cdef int n
-    cdef int bit
+    cdef int _bit
     for n in range(256):
         value = <uint32_t>n
-        for bit in range(8):
+        for _bit in range(8):
             value = (value >> 1) ^ (0xEDB88320u if value & 1 else 0u)
         c_table[n] = value
 

@@ -6,7 +6,7 @@ Encoding: https://protobuf.dev/programming-guides/encoding/ — a field with imp
 """
 
 from libc.math cimport floor
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from metercore.slots cimport ABSENT, c_Shown, c_View

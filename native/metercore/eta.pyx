@@ -5,7 +5,7 @@
 from libc.math cimport fabs
 from libc.stdint cimport uint64_t
 
-from metercore.rate cimport c_Rate, c_rate_start, c_rate_update
+from metercore.rate cimport c_rate_start, c_rate_update
 
 cdef double TAU_SECONDS = 30.0
 cdef uint64_t FEWEST_SAMPLES = 3

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-class MeterPage(TypedDict):
+class _MeterPage(TypedDict):
     """Fields of struct tm_meter; the wide integral is one int, what is not measurable is None."""
 
     serial: int
@@ -22,5 +22,5 @@ class MeterPage(TypedDict):
     memory_source: int
     had_gap: bool
 
-def read_meter(path: str) -> MeterPage:
+def read_meter(path: str) -> _MeterPage:
     """Return the newest valid slot of a meter page as a dict of its fields. Raises OSError; ENODATA: no slot is valid."""

@@ -58,7 +58,7 @@ from metercore._c.report cimport (
 from metercore.clock cimport c_monotonic_ns, c_realtime_ns
 from metercore.crc cimport c_crc32
 
-from typing import NamedTuple
+from collections import namedtuple
 
 # A living owner holds the text lock for about a microsecond. One that is stopped in it is not waited for longer than this:
 # text is a courtesy, the work goes on.
@@ -151,19 +151,12 @@ cdef bint c_report_text(const char *page, size_t size, c_Report *result) noexcep
     return 1
 
 
-class Report(NamedTuple):
-    """What a report block says; every number is at least 0."""
-
-    total_count: int
-    completed_count: int
-    failed_count: int
-    total_size: int
-    completed_size: int
-    failed_size: int
-    ready: bool
-    status: str
-    current_object: str
-    custom: dict
+# Not typing.NamedTuple: that import alone takes longer than all of this module, and tasks start with it.
+Report = namedtuple(
+    "Report",
+    "total_count completed_count failed_count total_size completed_size failed_size ready status current_object custom",
+)
+Report.__doc__ = "What a report block says; every number is at least 0."
 
 
 def parse_report(bytes page not None):

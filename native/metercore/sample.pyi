@@ -1,1 +1,1 @@
-"""One sample of one slot: CPU each tick, the rest when CPU moved, integrals always; then publish what changed."""
+"""One sample of one slot: CPU each tick, the rest when CPU moved, integrals always."""

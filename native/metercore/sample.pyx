@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""One sample of one slot: CPU each tick, the rest when CPU moved, integrals always; then publish what changed."""
+"""One sample of one slot: CPU each tick, the rest when CPU moved, integrals always."""
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 from metercore._c.linux cimport (
     O_CLOEXEC,
@@ -17,7 +17,7 @@ from metercore._c.linux cimport (
     fstat,
     pread,
 )
-from metercore._c.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
+from metercore._c.meter cimport TM_METER_BYTES, tm_meter
 from metercore._c.report cimport TM_REPORT_BYTES, tm_report
 from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
 from metercore.cgroup cimport c_parse_io_stat, c_read_ids
@@ -25,26 +25,23 @@ from metercore.clock cimport c_boottime_ns, c_realtime_ns
 from metercore.cpu cimport c_allowed_cores, c_cpu_total
 from metercore.crc cimport c_crc32
 from metercore.descriptors cimport c_may_keep, c_read_path
-from metercore.eta cimport c_eta_now, c_eta_update, c_EtaBand
+from metercore.eta cimport c_eta_update
 from metercore.memory cimport c_is_empty, c_memory_held, c_read_counts, c_read_kernel_peak
 from metercore.meterpage cimport c_boot_id, c_meter_map, c_meter_newest, c_meter_store
-from metercore._c.meter cimport TM_METER_BYTES, tm_meter
 from metercore.peak cimport c_peak_update
 from metercore.procfs cimport c_ProcIo, c_ProcStat, c_read_io, c_read_stat, c_tick_ns
-from metercore.rate cimport c_rate_now, c_rate_update
+from metercore.publish cimport c_Context, c_publish
+from metercore.rate cimport c_rate_update
 from metercore.report cimport c_report_counters, c_report_text
 from metercore.slots cimport (
     ABSENT,
-    HOLD_PROCESSES,
     SOURCE_CGROUP,
     SOURCE_NONE,
     SOURCE_PROCFS,
     c_member_add,
-    c_Shown,
     c_Slot,
-    c_View,
 )
-from metercore.tokens cimport c_add_trapezoid, c_wide_double
+from metercore.tokens cimport c_add_trapezoid
 
 
 cdef extern from *:
@@ -355,78 +352,3 @@ cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint
         slot.account.last_realtime_ns = c_realtime_ns()
         c_meter_store(slot.meter_page, &slot.account)
     c_publish(slot, context, now_ns)
-
-
-# ---------------------------------------------------------------------------------------------------------- publish
-
-
-cdef double c_percent(double cores, double allowed) noexcept nogil:
-    return min(100.0 * cores / allowed, 100.0)
-
-
-cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil:
-    """Copy what readers see; a new version only if something visible changed, or after 10 s for the integrals alone."""
-    cdef c_Shown shown
-    cdef c_EtaBand band
-    cdef c_View *view = &slot.view
-    cdef const tm_meter *account = &slot.account
-    cdef double elapsed = max(<double>(now_ns - min(account.first_monotonic_ns, now_ns)), 1e6)
-    cdef double average = min(<double>account.cpu_ns / elapsed, context.online_cores)
-    cdef double now = slot.cores.now_cores
-    memset(&shown, 0, sizeof(shown))
-    shown.total_count = slot.report.total_count if slot.report.total_count > 0 else slot.spec_total_count
-    shown.completed_count = slot.report.completed_count
-    shown.failed_count = slot.report.failed_count
-    shown.total_size = slot.report.total_size if slot.report.total_size > 0 else slot.spec_total_size
-    shown.completed_size = slot.report.completed_size
-    shown.failed_size = slot.report.failed_size
-    shown.rate_count_per_second = c_rate_now(&slot.rate_count)
-    shown.rate_size_per_second = c_rate_now(&slot.rate_size)
-    c_eta_now(&slot.eta, now_ns, <double>(shown.total_count if shown.total_count > 0 else shown.total_size), &band)
-    shown.has_eta = band.known
-    shown.eta_seconds = band.seconds
-    shown.eta_low_seconds = band.low_seconds
-    shown.eta_high_seconds = band.high_seconds
-    if slot.cores.peak_cores == 0.0 and now == 0.0 and elapsed < 1e9:
-        now = average  # no window has closed yet
-    shown.cpu_cores = now
-    shown.cpu_percent = c_percent(now, slot.allowed_cores)
-    shown.cpu_ns = account.cpu_ns
-    shown.memory_bytes = account.memory_bytes
-    shown.peak_memory_bytes = account.peak_memory_bytes
-    shown.io_read_bytes = account.io_read_bytes
-    shown.io_write_bytes = account.io_write_bytes
-    shown.pss_bytes = slot.pss_bytes
-    shown.kernel_peak_memory_bytes = slot.kernel_peak_bytes
-    shown.process_count = slot.process_count
-    shown.thread_count = slot.thread_count
-    shown.source = <int32_t>account.cpu_source
-    shown.memory_source = <int32_t>account.memory_source
-    shown.text_serial = slot.report.text_serial
-    shown.ready = slot.report.ready
-    shown.gap = now_ns < slot.gap_until_ns
-    shown.measured = account.cpu_source != 0 or account.memory_source != 0
-    pthread_mutex_lock(&slot.view_lock)
-    # The average shrinks while a task idles; its peak must not shrink with it.
-    shown.peak_cpu_percent = max(
-        view.shown.peak_cpu_percent, c_percent(max(max(account.peak_cpu_cores, average), now), slot.allowed_cores)
-    )
-    if memcmp(&shown, &view.shown, sizeof(shown)) != 0 or now_ns >= view.version_ns + SLOW_NS:
-        if shown.text_serial != view.shown.text_serial:
-            view.status_bytes = slot.report.status_bytes
-            view.object_bytes = slot.report.object_bytes
-            memcpy(view.status, slot.report.status, slot.report.status_bytes)
-            memcpy(view.object, slot.report.object, slot.report.object_bytes)
-        memcpy(&view.shown, &shown, sizeof(shown))
-        view.version += 1
-        view.version_ns = now_ns
-    view.avg_cpu_percent = c_percent(average, slot.allowed_cores)
-    view.avg_memory_bytes = min(
-        c_wide_double(account.memory_byte_ns2_low, account.memory_byte_ns2_high) / (2.0 * elapsed),
-        <double>account.peak_memory_bytes,
-    )
-    view.sample_time = <double>c_realtime_ns() * 1e-9
-    view.interval_seconds = <double>context.interval_ns * 1e-9
-    view.memory_byte_ns2_low = account.memory_byte_ns2_low
-    view.memory_byte_ns2_high = account.memory_byte_ns2_high
-    pthread_mutex_unlock(&slot.view_lock)

@@ -3,8 +3,8 @@ from posix.time cimport clockid_t
 
 from metercore._c.pthread cimport pthread_cond_t, pthread_mutex_t, pthread_t
 from metercore.encode cimport c_Tariff
-from metercore.sample cimport c_Context
-from metercore.slots cimport c_Slot, c_Slots, c_View
+from metercore.publish cimport c_Context
+from metercore.slots cimport c_Slot, c_Slots
 from metercore.tree cimport c_Tree
 
 cdef struct c_RootChange:
@@ -48,9 +48,6 @@ cdef struct c_Sampler:
     uint64_t sample_count
     uint64_t pss_count
     uint64_t busy_ns
-
-cdef class Reading:
-    cdef c_View view
 
 cdef class Sampler:
     cdef c_Sampler *c

@@ -1,6 +1,8 @@
 """The sampler: one native thread that meters every open slot at a fixed rate, and what Python may ask of it."""
 
-from typing import Literal, NamedTuple, final
+from typing import Literal, NamedTuple
+
+from metercore.reading import Reading
 
 SLOWEST_HZ: float
 FASTEST_HZ: float
@@ -23,90 +25,6 @@ class SamplerStats(NamedTuple):
     thread_cpu_ns: int
     """CPU of the thread altogether; 0 while none runs."""
     slot_count: int
-
-@final
-class Reading:
-    """What is known of one attempt at one moment: a copy that does not change. Not measurable is None."""
-
-    @property
-    def total_count(self) -> int: ...
-    @property
-    def completed_count(self) -> int: ...
-    @property
-    def failed_count(self) -> int: ...
-    @property
-    def total_size(self) -> int: ...
-    @property
-    def completed_size(self) -> int: ...
-    @property
-    def failed_size(self) -> int: ...
-    @property
-    def rate_count_per_second(self) -> float:
-        """Items dealt with, completed or failed."""
-    @property
-    def rate_size_per_second(self) -> float: ...
-    @property
-    def eta_seconds(self) -> float | None: ...
-    @property
-    def eta_low_seconds(self) -> float | None: ...
-    @property
-    def eta_high_seconds(self) -> float | None: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def current_object(self) -> str: ...
-    @property
-    def ready(self) -> bool: ...
-    @property
-    def measured(self) -> bool:
-        """Whether anything of the processes could be measured."""
-    @property
-    def cpu_cores(self) -> float:
-        """Cores in use over the last window of at least 100 ms."""
-    @property
-    def cpu_percent(self) -> float:
-        """100 · cores ÷ what the task may use; at most 100."""
-    @property
-    def peak_cpu_percent(self) -> float: ...
-    @property
-    def avg_cpu_percent(self) -> float: ...
-    @property
-    def cpu_ns(self) -> int: ...
-    @property
-    def memory_bytes(self) -> int: ...
-    @property
-    def peak_memory_bytes(self) -> int: ...
-    @property
-    def avg_memory_bytes(self) -> float: ...
-    @property
-    def memory_byte_ns2(self) -> int:
-        """Doubled integral of memory over time."""
-    @property
-    def io_read_bytes(self) -> int | None: ...
-    @property
-    def io_write_bytes(self) -> int | None: ...
-    @property
-    def pss_bytes(self) -> int | None: ...
-    @property
-    def kernel_peak_memory_bytes(self) -> int | None: ...
-    @property
-    def process_count(self) -> int: ...
-    @property
-    def thread_count(self) -> int: ...
-    @property
-    def source(self) -> int:
-        """MetricsSource of the contract."""
-    @property
-    def memory_source(self) -> int:
-        """MemorySource of the contract."""
-    @property
-    def sample_time(self) -> float: ...
-    @property
-    def interval_seconds(self) -> float: ...
-    @property
-    def gap(self) -> bool: ...
-    @property
-    def version(self) -> int: ...
 
 class Sampler:
     """Meter process trees: `open` gives a handle, everything else asks by it.

@@ -34,9 +34,10 @@ from metercore._c.pthread cimport (
     sigfillset,
 )
 from metercore.clock cimport c_monotonic_ns, c_realtime_ns
-from metercore.encode cimport HOT_BYTES, c_encode_hot, c_Tariff
+from metercore.encode cimport HOT_BYTES, c_encode_hot
 from metercore.errors cimport raise_errno
 from metercore.meterpage cimport c_meter_read, c_meter_store, c_meter_write
+from metercore.reading cimport Reading
 from metercore.sample cimport c_sample, c_start
 from metercore.settle cimport c_Ending, c_final_view, c_settle
 from metercore.slots cimport (
@@ -55,10 +56,9 @@ from metercore.slots cimport (
     c_slot_unlist,
     c_slots_close,
     c_slots_open,
-    c_View,
 )
 from metercore.tick cimport c_run, c_tick
-from metercore.tokens cimport c_int_wide, c_wide_int
+from metercore.tokens cimport c_int_wide
 from metercore.tree cimport c_tree_close, c_tree_open
 
 import os
@@ -80,158 +80,6 @@ class SamplerStats(NamedTuple):
     busy_ns: int
     thread_cpu_ns: int
     slot_count: int
-
-
-cdef object c_optional(uint64_t value):
-    return None if value == ABSENT else value
-
-
-cdef class Reading:
-    """What is known of one attempt at one moment: a copy that does not change."""
-
-    @property
-    def total_count(self):
-        return self.view.shown.total_count
-
-    @property
-    def completed_count(self):
-        return self.view.shown.completed_count
-
-    @property
-    def failed_count(self):
-        return self.view.shown.failed_count
-
-    @property
-    def total_size(self):
-        return self.view.shown.total_size
-
-    @property
-    def completed_size(self):
-        return self.view.shown.completed_size
-
-    @property
-    def failed_size(self):
-        return self.view.shown.failed_size
-
-    @property
-    def rate_count_per_second(self):
-        return self.view.shown.rate_count_per_second
-
-    @property
-    def rate_size_per_second(self):
-        return self.view.shown.rate_size_per_second
-
-    @property
-    def eta_seconds(self):
-        return self.view.shown.eta_seconds if self.view.shown.has_eta else None
-
-    @property
-    def eta_low_seconds(self):
-        return self.view.shown.eta_low_seconds if self.view.shown.has_eta else None
-
-    @property
-    def eta_high_seconds(self):
-        return self.view.shown.eta_high_seconds if self.view.shown.has_eta else None
-
-    @property
-    def status(self):
-        return self.view.status[: self.view.status_bytes].decode("utf-8", "replace")
-
-    @property
-    def current_object(self):
-        return self.view.object[: self.view.object_bytes].decode("utf-8", "replace")
-
-    @property
-    def ready(self):
-        return self.view.shown.ready != 0
-
-    @property
-    def measured(self):
-        return self.view.shown.measured != 0
-
-    @property
-    def cpu_cores(self):
-        return self.view.shown.cpu_cores
-
-    @property
-    def cpu_percent(self):
-        return self.view.shown.cpu_percent
-
-    @property
-    def peak_cpu_percent(self):
-        return self.view.shown.peak_cpu_percent
-
-    @property
-    def avg_cpu_percent(self):
-        return self.view.avg_cpu_percent
-
-    @property
-    def cpu_ns(self):
-        return self.view.shown.cpu_ns
-
-    @property
-    def memory_bytes(self):
-        return self.view.shown.memory_bytes
-
-    @property
-    def peak_memory_bytes(self):
-        return self.view.shown.peak_memory_bytes
-
-    @property
-    def avg_memory_bytes(self):
-        return self.view.avg_memory_bytes
-
-    @property
-    def memory_byte_ns2(self):
-        return c_wide_int(self.view.memory_byte_ns2_low, self.view.memory_byte_ns2_high)
-
-    @property
-    def io_read_bytes(self):
-        return c_optional(self.view.shown.io_read_bytes)
-
-    @property
-    def io_write_bytes(self):
-        return c_optional(self.view.shown.io_write_bytes)
-
-    @property
-    def pss_bytes(self):
-        return c_optional(self.view.shown.pss_bytes)
-
-    @property
-    def kernel_peak_memory_bytes(self):
-        return c_optional(self.view.shown.kernel_peak_memory_bytes)
-
-    @property
-    def process_count(self):
-        return self.view.shown.process_count
-
-    @property
-    def thread_count(self):
-        return self.view.shown.thread_count
-
-    @property
-    def source(self):
-        return self.view.shown.source
-
-    @property
-    def memory_source(self):
-        return self.view.shown.memory_source
-
-    @property
-    def sample_time(self):
-        return self.view.sample_time
-
-    @property
-    def interval_seconds(self):
-        return self.view.interval_seconds
-
-    @property
-    def gap(self):
-        return self.view.shown.gap != 0
-
-    @property
-    def version(self):
-        return self.view.version
 
 
 cdef char *c_copy(object text) except? NULL:

@@ -13,4 +13,6 @@ cdef struct c_Ending:
     uint64_t write_bytes
 
 cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_cores) noexcept nogil
-cdef void c_final_view(c_View *view, const tm_meter *account, uint64_t life_ns, double allowed_cores, double online_cores) noexcept nogil
+cdef void c_final_view(
+    c_View *view, const tm_meter *account, uint64_t life_ns, double allowed_cores, double online_cores
+) noexcept nogil

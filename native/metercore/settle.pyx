@@ -64,7 +64,9 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
     return life_ns
 
 
-cdef void c_final_view(c_View *view, const tm_meter *account, uint64_t life_ns, double allowed_cores, double online_cores) noexcept nogil:
+cdef void c_final_view(
+    c_View *view, const tm_meter *account, uint64_t life_ns, double allowed_cores, double online_cores
+) noexcept nogil:
     """Put a closed account into a view: peaks are at least what was current, and at least the average."""
     cdef c_Shown *s = &view.shown
     cdef double life = max(<double>life_ns, 1.0)

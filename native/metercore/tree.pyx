@@ -316,7 +316,7 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
 cdef int c_tree_sweep(c_Tree *tree) noexcept nogil:
     """Look once through /proc and list new members in `found`; 0 or -errno."""
     cdef int error
-    cdef uint32_t n
+    cdef uint32_t _depth
     tree.epoch += 1
     tree.sweep_count += 1
     tree.found_count = 0
@@ -327,7 +327,7 @@ cdef int c_tree_sweep(c_Tree *tree) noexcept nogil:
     c_collect_fresh(tree)
     # An outsider whose parent was just found fresh may become a member with it: descend until the set is closed.
     c_resolve(tree)
-    for n in range(64):
+    for _depth in range(64):
         if not c_descend(tree):
             break
         c_resolve(tree)

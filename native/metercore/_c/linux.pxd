@@ -84,7 +84,13 @@ cdef extern from "<sys/resource.h>" nogil:
 cdef extern from *:
     """
     /* The kernel's record of getdents64(2); glibc declares it only for its own readdir. */
-    struct tm_dirent64 { unsigned long long d_ino; long long d_off; unsigned short d_reclen; unsigned char d_type; char d_name[]; };
+    struct tm_dirent64 {
+        unsigned long long d_ino;
+        long long d_off;
+        unsigned short d_reclen;
+        unsigned char d_type;
+        char d_name[];
+    };
     """
     struct tm_dirent64:
         uint64_t d_ino

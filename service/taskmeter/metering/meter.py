@@ -6,8 +6,9 @@ import os
 from typing import Literal
 
 from metercore.cgroup import quota_cores
+from metercore.reading import Reading
 from metercore.report import parse_report
-from metercore.sampler import DEFAULT_HZ, Reading, Sampler, SamplerStats, settle_files
+from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats, settle_files
 from taskmeter.core.ports import Ended, Gone, MeterSource
 from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
 
@@ -21,7 +22,9 @@ class LocalMeter:
     `backend="procfs"` leaves cgroups alone, for tests of what an ordinary user without any gets.
     """
 
-    def __init__(self, *, hz: float = DEFAULT_HZ, tariff: Tariff | None = None, backend: Literal["auto", "procfs"] = "auto") -> None:
+    def __init__(
+        self, *, hz: float = DEFAULT_HZ, tariff: Tariff | None = None, backend: Literal["auto", "procfs"] = "auto"
+    ) -> None:
         self._sampler = Sampler(hz, quota_cores=quota_cores())
         self._handles: dict[str, int] = {}
         self._backend = backend

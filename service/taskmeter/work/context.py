@@ -41,7 +41,7 @@ _current: Context | None = None
 
 def current() -> Context:
     """Return the context of the task this process runs in: always the same, and one that leads nowhere outside a task."""
-    global _current  # noqa: PLW0603 — one task per process, found once
+    global _current
     if _current is None:
         directory = os.environ.get("TASKMETER_TASK_DIR", "")
         attempt = os.environ.get("TASKMETER_ATTEMPT", "")

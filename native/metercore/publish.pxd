@@ -1,0 +1,10 @@
+from libc.stdint cimport uint64_t
+
+from metercore.slots cimport c_Slot
+
+cdef struct c_Context:
+    uint64_t interval_ns
+    double online_cores
+    double quota_cores      # 0 = none
+
+cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil

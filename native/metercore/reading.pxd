@@ -1,0 +1,4 @@
+from metercore.slots cimport c_View
+
+cdef class Reading:
+    cdef c_View view
