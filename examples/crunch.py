@@ -10,19 +10,28 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
-from contextlib import suppress
 from multiprocessing import get_context
+from typing import Any
 
-CHUNK = 20_000
+try:
+    from taskmeter.work import current
+except ImportError:
+    current = None  # type: ignore[assignment]
+
+BASE = 100_000_000
+"""So far up, the next pieces cost as much as the first."""
+CHUNK = 500
 """Numbers per piece of work: some tens of milliseconds."""
+CALIBRATION_PIECES = 10
 
 
 def primes_in(start: int) -> tuple[int, int]:
     """Count the primes among CHUNK numbers from `start` by trial division, the slow way on purpose."""
     found = 0
-    for number in range(max(start, 2), start + CHUNK):
+    for number in range(start, start + CHUNK):
         for divisor in range(2, int(number**0.5) + 1):
             if number % divisor == 0:
                 break
@@ -31,15 +40,14 @@ def primes_in(start: int) -> tuple[int, int]:
     return start, found
 
 
-def progress_reporter(total: int) -> object | None:
-    """Return Taskmeter's report of this task; None outside of a task, or where Taskmeter is not installed."""
-    if "TASKMETER_TASK_DIR" not in os.environ:
-        return None
-    with suppress(ImportError):
-        from taskmeter import work  # noqa: PLC0415  # only inside a task, and only if it is there
+class Silent:
+    """Stands in where Taskmeter is not installed."""
 
-        return work.progress(total=total)
-    return None
+    def progress(self, **_: int) -> None: ...
+
+    def add(self, *_: int, **__: int) -> None: ...
+
+    def object(self, _: str) -> None: ...
 
 
 def main() -> None:
@@ -48,26 +56,28 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=min(4, len(os.sched_getaffinity(0))), help="how many processes")
     options = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the pool takes its workers along
     started = time.monotonic()
-    primes_in(0)  # warm up
-    before = time.monotonic()
-    primes_in(CHUNK)
-    chunk_seconds = time.monotonic() - before
-    pieces = max(int(options.seconds * options.workers / chunk_seconds / 2), 1)
-    report = progress_reporter(pieces)
-    print(f"{pieces} pieces of {CHUNK:,} numbers for {options.workers} workers", flush=True)
+    for piece in range(CALIBRATION_PIECES):
+        primes_in(BASE + piece * CHUNK)
+    piece_seconds = (time.monotonic() - started) / CALIBRATION_PIECES
+    pieces = max(int(options.seconds * options.workers / piece_seconds), 1)
+    report: Any = current() if current else Silent()  # outside of a task, current() reports to nobody
+    report.progress(total=pieces)
+    print(f"{pieces:,} pieces of {CHUNK} numbers for {options.workers} workers", flush=True)
 
     total = 0
     done = 0
+    starts = (BASE + index * CHUNK for index in range(pieces))
     with get_context("spawn").Pool(options.workers) as pool:
-        for start, found in pool.imap_unordered(primes_in, (index * CHUNK for index in range(pieces))):
+        for start, found in pool.imap_unordered(primes_in, starts):
             done += 1
             total += found
-            if report is not None:
-                report.add(1, size=CHUNK * 8)
-            if done % max(pieces // 12, 1) == 0:
-                print(f"{done:>5} of {pieces}: {found} primes from {start:,} on, {total:,} in all", flush=True)
-    print(f"{total:,} primes below {pieces * CHUNK:,} in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+            report.add(1)
+            report.object(f"numbers from {start:,}")
+            if done % max(pieces // 10, 1) == 0:
+                print(f"{done:>6,} of {pieces:,}: {total:,} primes up to {start + CHUNK:,}", flush=True)
+    print(f"{total:,} primes in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -124,32 +124,37 @@ def _print_csv(lines: Sequence[Line], delimiter: str, *, heading: bool) -> None:
 
 
 def _print_table(lines: Sequence[Line], total: Line) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    gpu = total.gpu_gib_hours > 0
-    table = Table(box=None, pad_edge=False, header_style="bold dim", show_footer=True, footer_style="bold")
-    table.add_column("TOKEN", f"{len(lines)} tasks" if len(lines) != 1 else "1 task", no_wrap=True)
-    table.add_column("NAME", no_wrap=True)
-    table.add_column("STATUS", no_wrap=True)
-    table.add_column("CPU TIME", human.span(total.core_seconds), justify="right", no_wrap=True)
-    table.add_column("GiB·h", f"{total.gib_hours:.4f}", justify="right", no_wrap=True)
-    if gpu:
-        table.add_column("GPU GiB·h", f"{total.gpu_gib_hours:.4f}", justify="right", no_wrap=True)
-    table.add_column("TOKENS", human.tokens(total.tokens), justify="right", no_wrap=True)
-    table.add_column("PRICE", human.money(total.tokens), justify="right", no_wrap=True)
-    for line in lines:
-        cells = [
+    from taskmeter.cli.table import Column, fitted
+
+    columns = [
+        Column("TOKEN", footer=human.plural(len(lines), "task", "tasks")),
+        Column("NAME", flexible=True),
+        Column("STATUS", rank=2),
+        Column("CPU TIME", right=True, footer=human.span(total.core_seconds)),
+        Column("GiB·h", right=True, footer=f"{total.gib_hours:.4f}"),
+        Column("GPU GiB·h", right=True, footer=f"{total.gpu_gib_hours:.4f}"),
+        Column("TOKENS", right=True, footer=human.tokens(total.tokens)),
+        Column("PRICE", right=True, footer=human.money(total.tokens)),
+    ]
+    rows = [
+        [
             line.token[:11],
-            shorten(escape(line.name), 28),
+            shorten(escape(line.name), 40),
             line.status,
             human.span(line.core_seconds),
             f"{line.gib_hours:.4f}",
-            *([f"{line.gpu_gib_hours:.4f}"] if gpu else []),
+            f"{line.gpu_gib_hours:.4f}",
             human.tokens(line.tokens),
             human.money(line.tokens),
         ]
-        table.add_row(*[Text(cell) for cell in cells])
-    console().print(table)
+        for line in lines
+    ]
+    if not total.gpu_gib_hours:
+        columns = [column for column in columns if not column.heading.startswith("GPU")]
+        rows = [row[:5] + row[6:] for row in rows]
+    terminal = console()
+    terminal.print(fitted(columns, [[Text(cell) for cell in row] for row in rows], terminal.width))
     if total.tariff:
-        console().print(Text(f"tariff {escape(total.tariff)} · 100 tokens = 1.00", "dim"))
+        terminal.print(Text(f"tariff {escape(total.tariff)} · 100 tokens = 1.00", "dim"))

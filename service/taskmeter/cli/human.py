@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 NOTHING = "–"
@@ -30,11 +31,13 @@ def plural(number: int, one: str, many: str) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """Return a duration: 0.42 s, 12.3 s, 3 m 07 s, 2 h 05 m, 3 d 04 h."""
+    """Return a duration: 420 ms, 1.23 s, 12.3 s, 3 m 07 s, 2 h 05 m, 3 d 04 h."""
     if seconds is None:
         return NOTHING
+    if seconds < 0.9995:
+        return f"{max(seconds, 0.0) * 1000:.0f} ms"
     if seconds < 9.995:
-        return f"{max(seconds, 0.0):.2f} s"
+        return f"{seconds:.2f} s"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = int(seconds + 0.5)
@@ -77,21 +80,18 @@ def cores(value: float | None) -> str:
 
 def tokens(value: float | None) -> str:
     """Return tokens with as many digits as carry something."""
-    if value is None:
-        return NOTHING
-    if value == 0:
-        return "0"
-    if value < 0.01:
-        return f"{value:.4f}"
-    return f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
+    return NOTHING if value is None else _amount(value)
 
 
 def money(token_count: float | None) -> str:
     """Return the price of tokens; 100 tokens = 1.00 currency."""
-    if token_count is None:
-        return NOTHING
-    value = token_count / 100
-    return f"{value:,.2f}" if value >= 1 or value == 0 else f"{value:.4f}"
+    return NOTHING if token_count is None else _amount(token_count / 100)
+
+
+def byte_seconds(value: float) -> str:
+    """Return memory integrated over time: 0.42 GiB·h, or 12 MiB·s where that would be a very small number."""
+    gib_hours = value / 2**30 / 3600
+    return f"{_amount(gib_hours)} GiB·h" if gib_hours >= 0.001 or not value else f"{_amount(value / 2**20)} MiB·s"
 
 
 def instant(unix_seconds: float) -> str:
@@ -111,6 +111,20 @@ def ago(unix_seconds: float, now: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)} {unit} ago"
     return f"{int(seconds)} s ago"
+
+
+def _amount(value: float) -> str:
+    """Two decimals, or two significant digits of what is smaller; whole numbers above a thousand."""
+    if value == 0:
+        return "0"
+    if value >= 999.5:
+        return f"{value:,.0f}"
+    if value >= 0.0995:
+        return f"{value:.2f}"
+    if value < 0.0000095:
+        return "<0.00001"
+    digits = 1 - math.floor(math.log10(value))
+    return f"{value:.{digits}f}".rstrip("0")
 
 
 def _three(value: float) -> str:

@@ -84,6 +84,7 @@ class LiveView:
                 self._meter.tick(now)
                 live.update(self._draw(now, terminal.width), refresh=True)
             self._print(live, self._lines.finish())
+        terminal.print()
         assert self._meter.status is not None
         return self._meter.status
 

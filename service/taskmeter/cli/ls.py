@@ -10,23 +10,24 @@ import click
 
 from taskmeter.cli import human, options
 from taskmeter.cli.filters import filter_options, filters
-from taskmeter.cli.output import is_terminal, print_json, print_rows
+from taskmeter.cli.output import is_terminal, print_json
+from taskmeter.cli.table import Column, print_rows
 from taskmeter.cli.text import escape, shorten
 
 if TYPE_CHECKING:
     from taskmeter.client.status import TaskStatus
 
 COLUMNS = [
-    ("TOKEN", "left"),
-    ("NAME", "left"),
-    ("STATUS", "left"),
-    ("PROGRESS", "right"),
-    ("CPU", "right"),
-    ("RAM", "right"),
-    ("ACCEPTED", "right"),
-    ("RAN", "right"),
-    ("TOKENS", "right"),
-    ("TAGS", "left"),
+    Column("TOKEN"),
+    Column("NAME", flexible=True),
+    Column("STATUS"),
+    Column("DONE", right=True, rank=3),
+    Column("CPU", right=True, rank=2),
+    Column("RAM", right=True, rank=2),
+    Column("ACCEPTED", right=True, rank=4),
+    Column("RAN", right=True, rank=1),
+    Column("TOKENS", right=True, rank=5),
+    Column("TAGS", flexible=True, rank=6),
 ]
 
 
@@ -63,7 +64,7 @@ def row(status: TaskStatus, now: float) -> list[Any]:
     metrics = status.metrics
     return [
         Text(words.short(status.token), "bold"),
-        Text(shorten(escape(words.title(status)), 28)),
+        Text(shorten(escape(words.title(status)), 40)),
         Text(f"{shown.sign} {shown.word}" + (f" ({more})" if more else ""), shown.style),
         Text(progress(status)),
         Text(human.percent(metrics.avg_cpu_percent if status.completed else metrics.cpu_percent)),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 BARS = "▁▂▃▄▅▆▇█"
+HEADROOM = 1.25
+"""A value at its peak fills four fifths of a sparkline's height, so that lines stay apart."""
 HISTORY_COUNT = 32
 HISTORY_SECONDS = 0.5
 
@@ -52,9 +54,9 @@ class Meter:
             lines.append(_progress(status, width))
         if status.start_time > 0:
             lines += [self._gauges(status), _rest(status)]
-        for text in (status.status, status.current_object):
-            if text:
-                lines.append(_plain(shorten(escape(text), width - 2), "italic"))
+        said = " · ".join(escape(text) for text in (status.status, status.current_object) if text)
+        if said:
+            lines.append(_plain(f"now: {said}", "dim"))
         return Group(*lines)
 
     def _head(self, status: TaskStatus, now: float, width: int) -> RenderableType:
@@ -114,9 +116,16 @@ class Meter:
 
 def sparkline(values: deque[float | None], peak: float | None) -> str:
     """Draw values from 0 to the peak, the newest on the right; a gap where nothing was measured."""
-    top = max([value for value in values if value is not None] + [peak or 0.0, 1e-9])
+    top = HEADROOM * max([value for value in values if value is not None] + [peak or 0.0, 1e-9])
     drawn = "".join(" " if value is None else BARS[min(int(value / top * 8), 7)] for value in values)
     return drawn.rjust(HISTORY_COUNT)
+
+
+def bar(part: int, total: int, width: int) -> RenderableType:
+    """Draw how much of a total is done."""
+    from rich.progress_bar import ProgressBar
+
+    return ProgressBar(total, min(part, total), width=width, complete_style="green", finished_style="green")
 
 
 def _why(status: TaskStatus) -> str:
@@ -127,7 +136,6 @@ def _why(status: TaskStatus) -> str:
 
 
 def _progress(status: TaskStatus, width: int) -> RenderableType:
-    from rich.progress_bar import ProgressBar
     from rich.table import Table
 
     done = status.completed_count + status.failed_count
@@ -149,12 +157,15 @@ def _progress(status: TaskStatus, width: int) -> RenderableType:
     by_count = bool(status.total_count)
     total = status.total_count if by_count else status.total_size
     part = done if by_count else status.completed_size
-    grid = Table.grid(padding=(0, 1))
+    grid = Table.grid(padding=(0, 2))
     grid.add_column()
     grid.add_column(no_wrap=True, justify="right")
     grid.add_column(no_wrap=True, overflow="ellipsis")
-    bar = ProgressBar(total=total, completed=min(part, total), width=max(min(width // 3, 40), 10))
-    grid.add_row(bar, _plain(human.percent(100 * min(part, total) / total), "bold"), _plain(" · ".join(parts)))
+    grid.add_row(
+        bar(part, total, max(min(width // 3, 40), 10)),
+        _plain(human.percent(100 * min(part, total) / total), "bold"),
+        _plain(" · ".join(parts)),
+    )
     return grid
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,6 +14,9 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+PLAIN_WIDTH = 1000
+"""Where nobody looks, nothing is wrapped."""
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -43,6 +45,7 @@ def console(*, err: bool = False) -> Console:
     stream = sys.stderr if err else sys.stdout
     return Console(
         file=stream,
+        width=None if is_terminal(stream) else PLAIN_WIDTH,
         markup=False,
         highlight=False,
         emoji=False,
@@ -63,23 +66,3 @@ def print_json_line(value: object) -> None:
     from taskmeter.client.view import to_json
 
     click.echo(to_json(value))
-
-
-def print_rows(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]], plain: Iterable[Sequence[str]]) -> None:
-    """Print a table: on a terminal `rows` of rich texts, elsewhere `plain` ones, one line each, separated by tabs.
-
-    Args:
-        columns: heading and alignment ("left" or "right") of each column.
-    """
-    if not is_terminal(sys.stdout):
-        for line in plain:
-            click.echo("\t".join(line))
-        return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold dim", show_edge=False)
-    for heading, justify in columns:
-        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*row)  # type: ignore[arg-type]
-    console().print(table)

@@ -14,6 +14,9 @@ from taskmeter.model.usage import MemorySource, MetricsSource
 if TYPE_CHECKING:
     from rich.console import Console
 
+WORTH_A_TIME_SECONDS = 30.0
+"""A task that took less ended about when it was accepted."""
+
 _CPU_SOURCES = {
     MetricsSource.CGROUP: "cgroup",
     MetricsSource.BPF: "BPF",
@@ -59,9 +62,9 @@ def summary_lines(status: TaskStatus) -> list[tuple[str, str]]:
     metrics, tokens = status.metrics, status.tokens
     lines = [("timeline", _timeline(status))]
     if metrics.cpu_time_ns is not None:
-        used = f"{human.span(metrics.cpu_time_ns / 1e9)} of processor time{_source(_CPU_SOURCES, metrics.source)}"
+        used = f"{human.span(metrics.cpu_time_ns / 1e9)} of one core{_source(_CPU_SOURCES, metrics.source)}"
         lines.append(("cpu", _peak_average_total(human.percent, metrics.peak_cpu_percent, metrics.avg_cpu_percent, used)))
-        used = f"{_gib_hours(tokens.memory_byte_seconds)} GiB-hours{_source(_MEMORY_SOURCES, metrics.memory_source)}"
+        used = f"{human.byte_seconds(tokens.memory_byte_seconds)}{_source(_MEMORY_SOURCES, metrics.memory_source)}"
         lines.append(("memory", _peak_average_total(human.mib, metrics.peak_cpu_memory_mb, metrics.avg_cpu_memory_mb, used)))
         if metrics.gpu_memory_mb is not None:
             lines.append(
@@ -135,7 +138,7 @@ def _timeline(status: TaskStatus) -> str:
     ):
         if seconds is not None:
             parts.append(f"{label} {human.span(seconds)}")
-    if status.end_time > 0:
+    if status.end_time - status.create_time > WORTH_A_TIME_SECONDS:
         parts.append(f"ended {human.instant(status.end_time)}")
     return " · ".join(parts)
 
@@ -143,8 +146,3 @@ def _timeline(status: TaskStatus) -> str:
 def _source(names: dict[MetricsSource, str] | dict[MemorySource, str], source: int | None) -> str:
     name = names.get(source) if source else None  # type: ignore[call-overload]
     return f" ({name})" if name else ""
-
-
-def _gib_hours(byte_seconds: float) -> str:
-    value = byte_seconds / 2**30 / 3600
-    return f"{value:.3g}" if value else "0"
