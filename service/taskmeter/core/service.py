@@ -36,6 +36,9 @@ class Entry:
     """The executor was given this attempt by this daemon, or holds it since an earlier one."""
     observing: bool = False
     observe_again: bool = False
+    retry_logged: bool = False
+    """Its new state could not be stored; this has been logged."""
+    retry_timer: asyncio.TimerHandle | None = None
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
 
@@ -155,9 +158,9 @@ class Service:
         entry.waiters.append(waiter)
         await asyncio.wait([waiter], timeout=timeout_seconds)
 
-    def call_later(self, delay_seconds: float, call: Callable[..., None], *arguments: Any) -> None:
+    def call_later(self, delay_seconds: float, call: Callable[..., None], *arguments: Any) -> asyncio.TimerHandle:
         """Call later, unless the loop ends before."""
-        asyncio.get_running_loop().call_later(delay_seconds, call, *arguments)
+        return asyncio.get_running_loop().call_later(delay_seconds, call, *arguments)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in the background; what it raises is a bug and is logged, not lost."""

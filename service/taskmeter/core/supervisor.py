@@ -45,16 +45,35 @@ async def _observe(service: Service, entry: Entry) -> None:
             entry.observe_again = False
             async with entry.lock:
                 await reconcile(service, entry)
-            if not entry.observe_again or entry.task.ended:
-                return
+            if not _wanted_again(entry):
+                break
     except TaskmeterError as error:  # disk full, store down: the facts stay on disk, look again later
-        log.warning("task %s: its new state could not be stored (%s); trying again", entry.task.token, error.reason)
-        service.call_later(RETRY_SECONDS, observe, service, entry.task.token, entry.task.attempt)
+        if not entry.retry_logged:
+            log.warning("task %s: its new state could not be stored (%s); trying again", entry.task.token, error.reason)
+        _plan_retry(service, entry)
     except Exception:
         log.exception("task %s: looking at it failed; trying again", entry.task.token)
-        service.call_later(RETRY_SECONDS, observe, service, entry.task.token, entry.task.attempt)
+        _plan_retry(service, entry)
+    else:
+        entry.retry_logged = False
     finally:
         entry.observing = False
+
+
+def _wanted_again(entry: Entry) -> bool:
+    return entry.observe_again and not entry.task.ended
+
+
+def _plan_retry(service: Service, entry: Entry) -> None:
+    """Look again soon; hints and sweeps that come meanwhile plan no further looks."""
+    if entry.retry_timer is None:
+        entry.retry_logged = True
+        entry.retry_timer = service.call_later(RETRY_SECONDS, _retry, service, entry)
+
+
+def _retry(service: Service, entry: Entry) -> None:
+    entry.retry_timer = None
+    observe(service, entry.task.token, entry.task.attempt)
 
 
 async def reconcile(service: Service, entry: Entry) -> None:

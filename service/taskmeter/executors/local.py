@@ -115,7 +115,7 @@ class LocalExecutor:
             await done
         except OSError as error:
             if error.errno in _FULL:
-                raise LimitError("the state directory's disk is full", reason="DISK_FULL") from error
+                raise LimitError("the state directory's disk is full", reason="DISK_FULL", retry_after_seconds=5.0) from error
             raise
 
     async def launch(self, launch: Launch) -> None:

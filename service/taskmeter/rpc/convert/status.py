@@ -69,11 +69,9 @@ def _unmetered(message: task_pb2.TaskStatus, task: Task) -> None:
     integrals = task.earlier
     message.total_count = task.spec.total_count
     message.total_size = task.spec.total_size
-    custom: dict[str, int] = {}
     if task.usage is not None:
         integrals = integrals + task.usage.integrals
         progress = task.usage.progress
-        custom = progress.custom
         message.total_count = progress.total_count or task.spec.total_count
         message.total_size = progress.total_size or task.spec.total_size
         message.completed_count = progress.completed_count
@@ -84,7 +82,7 @@ def _unmetered(message: task_pb2.TaskStatus, task: Task) -> None:
         message.current_object = progress.current_object
         fill_metrics(message.metrics, task.usage.metrics)
     if integrals != Integrals() or task.usage is not None:
-        fill_tokens(message.tokens, integrals, custom)
+        fill_tokens(message.tokens, integrals)
 
 
 def fill_metrics(message: usage_pb2.TaskMetrics, metrics: Metrics) -> None:
@@ -113,13 +111,11 @@ def fill_metrics(message: usage_pb2.TaskMetrics, metrics: Metrics) -> None:
     message.gap = metrics.gap
 
 
-def fill_tokens(message: usage_pb2.TaskTokens, integrals: Integrals, custom: dict[str, int]) -> None:
-    """Price the integrals; custom counters are shown, but cost nothing until a tariff prices them."""
+def fill_tokens(message: usage_pb2.TaskTokens, integrals: Integrals) -> None:
+    """Price the integrals; the tariff has no price for custom counters, so they are no tokens."""
     message.cpu_utilization = TARIFF.cpu_tokens(integrals)
     message.cpu_memory = TARIFF.memory_tokens(integrals)
     message.total = message.cpu_utilization + message.cpu_memory
     message.tariff = TARIFF.name
     message.cpu_ns = integrals.cpu_ns
     message.memory_byte_seconds = integrals.memory_byte_seconds
-    for name in custom:
-        message.custom[name] = 0.0
