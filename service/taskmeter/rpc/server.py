@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -61,12 +62,13 @@ class RpcServer:
     def listen_unix(self, path: Path) -> None:
         """Listen on a unix socket, replacing a stale one; the caller holds the state directory's lock."""
         path.unlink(missing_ok=True)
+        target = f"unix:{quote(str(path))}"  # gRPC reads targets as URIs
         try:
-            self._server.add_insecure_port(f"unix:{path}")
+            self._server.add_insecure_port(target)
         except RuntimeError as error:
             raise UnavailableError(f"cannot listen on {path}") from error
         os.chmod(path, 0o600)
-        self.targets.append(f"unix:{path}")
+        self.targets.append(target)
 
     def listen_tcp(self, address: str) -> None:
         """Listen on HOST:PORT; port 0 takes a free one. Raises `UnavailableError` when it is taken."""
