@@ -79,11 +79,10 @@ def _start(directory: Path, deadline: float) -> None:
             start_new_session=True,
             umask=0o077,
         )
-    served = _wait(lambda: serves(directory) or daemon.poll() not in {None, HELD_CODE}, deadline)
-    if daemon.returncode is None:
-        daemon.returncode = 0  # it outlives us on purpose; without this Python warns when the object goes
+    _wait(lambda: serves(directory) or daemon.poll() not in {None, HELD_CODE}, deadline)
+    code, daemon.returncode = daemon.returncode, 0  # it outlives us on purpose; without this Python warns when the object goes
     if not serves(directory):
-        why = f"it ended with code {daemon.returncode}" if served else f"it did not serve within {WAIT_SECONDS:g} s"
+        why = f"it did not serve within {WAIT_SECONDS:g} s" if code is None else f"it ended with code {code}"
         last = _last_line(directory / LOG_NAME, start)
         raise UnavailableError(
             f"a daemon could not be started in {directory}: {why}" + (f": {last}" if last else ""),

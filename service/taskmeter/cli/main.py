@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from taskmeter.cli import exits
-from taskmeter.cli.group import LazyGroup
+from taskmeter.cli.group import LazyGroup, forget_stdout
 from taskmeter.errors import TaskmeterError
 
 _HELP = """Run long jobs under a live meter, stop them cleanly, and know what they cost.
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
         code = code or exits.BROKEN_PIPE
     sys.exit(code)
 
@@ -76,13 +76,3 @@ def run(arguments: Sequence[str]) -> int:
         return exits.OURS if cli.verb in exits.OWN_CODE_VERBS else exits.code_of(error)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        _forget_stdout()
-        return exits.BROKEN_PIPE
-
-
-def _forget_stdout() -> None:
-    """Whoever read our output has gone; let nothing at exit try to write there again."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)

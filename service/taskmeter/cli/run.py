@@ -35,8 +35,8 @@ def run(
     if none runs. On a terminal the meter is shown, and Ctrl-C asks whether to stop the task or to let it run on. Elsewhere
     its stdout and stderr are passed through untouched, and Ctrl-C (or SIGTERM) stops it. The summary goes to stderr.
 
-    The exit code is the task's own: 128 + signal if a signal ended it, 126 or 127 if it could not be executed, 124 if its
-    time was up, 125 if we failed, 130 if Ctrl-C ended it or the view.
+    The exit code is the task's own: 128 + signal if a signal ended it, 126 or 127 if it could not be executed; 125 if we
+    failed, 130 if Ctrl-C ended it or the view. A task that was stopped, or whose time was up, never gives 0.
     """
     from taskmeter.cli.connect import connect
     from taskmeter.cli.interrupts import Interrupts

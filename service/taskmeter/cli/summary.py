@@ -49,10 +49,15 @@ def print_summary(status: TaskStatus, console: Console, *, full: bool = False) -
     console.print(head, soft_wrap=True)
     if status.exit_message:
         console.print(Text(f"  {escape(status.exit_message)}"), soft_wrap=True)
+    lines = summary_lines(status) + (more_lines(status) if full else [])
+    if not console.is_terminal:
+        for label, value in lines:
+            console.print(f"  {label:<9} {value}")
+        return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for label, value in summary_lines(status) + (more_lines(status) if full else []):
+    for label, value in lines:
         grid.add_row(f"  {label}", Text(value))
     console.print(grid)
 
@@ -89,7 +94,8 @@ def summary_lines(status: TaskStatus) -> list[tuple[str, str]]:
 def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
     """Return what else is known of the task."""
     metrics = status.metrics
-    lines = [("state", f"{status.state.name} · outcome {status.outcome.name} · exit code {status.exit_code}")]
+    ended = f" · outcome {status.outcome.name} · exit code {status.exit_code}" if status.completed else ""
+    lines = [("state", status.state.name + ended)]
     if not status.completed and metrics.process_count is not None:
         parts = [
             f"CPU {human.percent(metrics.cpu_percent)} ({human.cores(metrics.cpu_cores)} cores)",
