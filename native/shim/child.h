@@ -89,6 +89,8 @@ static void try_exec(const char *directory, size_t length, const char *name, cha
     execve(path, argv, env);
     if (errno == ENOENT && faccessat(AT_FDCWD, path, F_OK, 0) == 0)
         errno = ELIBACC; /* the file is there, so it is its interpreter that is missing */
+    else if (length && errno == EACCES)
+        errno = faccessat(AT_FDCWD, path, F_OK, 0) == 0 ? EACCES : ENOENT; /* a PATH that we may not search has nothing */
 }
 
 /* Replace this process like execvp, but by the child's own PATH and never through a shell. Returns errno. */
