@@ -222,7 +222,11 @@ cdef void c_unlock(tm_report *page) noexcept nogil:
 
 cdef tm_report *c_private_page() noexcept nogil:
     cdef void *memory = mmap(NULL, TM_REPORT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    return NULL if memory == MAP_FAILED else <tm_report *>memory
+    if memory == MAP_FAILED:
+        return NULL
+    (<tm_report *>memory).magic = TM_REPORT_MAGIC
+    (<tm_report *>memory).version = TM_REPORT_VERSION
+    return <tm_report *>memory
 
 
 cdef tm_report *c_shared_page(const char *path) noexcept nogil:

@@ -1,0 +1,30 @@
+"""Run a function as an ordinary user, in a fork: what is imported stays usable where that user could not read it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+NOBODY = 65534
+
+
+def as_nobody(function: Callable[[], object]) -> None:
+    """Call `function` in a child with uid and gid 65534 and no groups; fail if it raises."""
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            function()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0, "it failed as an ordinary user, see above"
