@@ -126,6 +126,11 @@ class Attempts:
         self.executor.cgroups.sweep(lambda _token, _attempt: True)
 
 
+def proc(pid: int, name: str) -> str:
+    """Read one file of /proc/PID."""
+    return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8")
+
+
 def survivors(token: str) -> list[int]:
     """Scan /proc for living processes whose environment names `token`."""
     marker = f"TASKMETER_TOKEN={token}".encode()

@@ -53,6 +53,7 @@ async def test_running_is_recorded_before_the_end_even_of_the_shortest_command(a
     facts = await (await attempts.run("true")).until(lambda facts: facts.gone)
     assert facts.started is not None
     assert facts.ended is not None
+    assert facts.gone is not None
     assert 0 < facts.started.start_time <= facts.ended.end_time <= facts.gone.time
 
 

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from tests.attempts import Attempts
+from tests.attempts import Attempts, proc
 
 SHOW = """
 import json, os, signal, sys
@@ -46,7 +47,7 @@ async def test_a_command_starts_with_clean_signals_descriptors_and_session(attem
     assert shown["session"]
     assert shown["group"]
     assert shown["stdin"] == "/dev/null"
-    assert shown["oom"] == Path("/proc/self/oom_score_adj").read_text().strip()
+    assert shown["oom"] == proc(os.getpid(), "oom_score_adj").strip()
 
 
 async def test_the_working_directory_is_the_attempts_own_unless_told(attempts: Attempts, tmp_path: Path) -> None:
@@ -144,7 +145,8 @@ async def test_more_arguments_than_exec_takes_are_an_outcome(attempts: Attempts)
 
 
 async def test_thousands_of_arguments_arrive(attempts: Attempts) -> None:
-    attempt = await attempts.run("sh", "-c", 'echo $#; echo "$1"; eval "echo \\${$#}"', "sh", *(f"argument {n}" for n in range(20_000)))
+    arguments = [f"argument {number}" for number in range(20_000)]
+    attempt = await attempts.run("sh", "-c", 'echo $#; echo "$1"; eval "echo \\${$#}"', "sh", *arguments)
     await attempt.over()
     assert attempt.output() == "20000\nargument 0\nargument 19999\n"
 
@@ -153,8 +155,6 @@ async def test_standard_input_is_the_data_that_was_sent(attempts: Attempts) -> N
     data = bytes(range(256)) * 4096
     attempt = await attempts.run("sha256sum", stdin_data=data)
     await attempt.over()
-    from hashlib import sha256
-
     assert attempt.output().split()[0] == sha256(data).hexdigest()
 
 
