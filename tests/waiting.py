@@ -6,14 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.01
 
 
-def wait_until(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
+def wait_until(condition: Callable[[], T | Literal[False] | None], what: str, seconds: float = 15.0) -> T:
     """Return the first true value of `condition`; fail, saying `what` did not happen, after `seconds`."""
     deadline = monotonic() + seconds
     pause = threading.Event()
@@ -23,7 +23,7 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = 15.0) -> 
     return value
 
 
-async def wait_until_async(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
+async def wait_until_async(condition: Callable[[], T | Literal[False] | None], what: str, seconds: float = 15.0) -> T:
     """Do the same on an event loop, which goes on running."""
     deadline = monotonic() + seconds
     while not (value := condition()):
