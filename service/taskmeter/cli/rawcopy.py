@@ -25,6 +25,7 @@ def wait_and_copy(client: SyncClient, token: str, interrupts: Interrupts, *, cop
     our stdout has gone; then the task is being stopped, as the shell would end a program that writes there.
     """
     orders = 0
+    lost = False
     descriptors = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
     with Feed(client, token, interval_seconds=None, streams=STREAMS if copy else ()) as feed:
         while not feed.finished:
@@ -35,8 +36,9 @@ def wait_and_copy(client: SyncClient, token: str, interrupts: Interrupts, *, cop
                     except BrokenPipeError:
                         _stop(client, token, immediate=False, reason="its reader has gone")
                         raise
-                elif isinstance(item, Lost):
+                elif isinstance(item, Lost) and not lost:
                     click.echo("connection lost, trying again; the task is not affected", err=True)
+                lost = isinstance(item, Lost)
             if interrupts.take():
                 orders += 1
                 if orders > 2:

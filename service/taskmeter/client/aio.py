@@ -14,7 +14,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from taskmeter.client import failure, methods, requests
-from taskmeter.client.backoff import Backoff
+from taskmeter.client.backoff import Backoff, Reconnect
 from taskmeter.client.base import DEFAULT_TIMEOUT_SECONDS, WAIT_SLICE_SECONDS, ClientBase, Page, Resumable, Started
 from taskmeter.client.methods import Method
 from taskmeter.client.resume import Delivery, StreamState
@@ -283,16 +283,18 @@ class Client(ClientBase):
     async def _call(self, method: Method[Req, Resp], request: Req, timeout_seconds: float | None = None) -> Resp:
         call = self._callable(method, streaming=False)
         try:
-            return cast("Resp", await call(request, timeout=timeout_seconds or self._timeout_seconds, metadata=self._metadata))
+            response = await call(request, timeout=timeout_seconds or self._timeout_seconds, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from None
         except asyncio.CancelledError:
             if _cancelled_by_us():
                 raise
             raise failure.broken("the daemon cancelled the call") from None
+        self._reached = True
+        return cast("Resp", response)
 
     async def _resumable(self, method: Method[Req, Resp], state: Resumable[Req, Resp, T]) -> AsyncGenerator[T, None]:
-        backoff = Backoff()
+        reconnect = Reconnect()
         while True:
             call = self._callable(method, streaming=True)(state.next_request(), metadata=self._metadata)
             try:
@@ -301,7 +303,8 @@ class Client(ClientBase):
                         response = await call.read()
                     if response is grpc.aio.EOF:
                         break
-                    backoff.reset()
+                    reconnect.progress()
+                    self._reached = True
                     yield state.accept(response)
                 if state.ends_with_ok:
                     return
@@ -316,10 +319,11 @@ class Client(ClientBase):
                 problem = failure.broken(f"nothing came for {state.silence_seconds:g} s")
             finally:
                 call.cancel()
-            if not state.may_reconnect(problem, retryable=failure.may_reconnect(problem)):
+            delay = reconnect.delay_seconds(problem, reached=self._reached)
+            if delay is None:
                 raise problem
             await self._lost(problem)
-            await asyncio.sleep(backoff.next_seconds(problem.retry_after_seconds))
+            await asyncio.sleep(delay)
 
     def _callable(self, method: Method[Req, Resp], *, streaming: bool) -> Any:
         call = self._calls.get(method.path)

@@ -56,9 +56,6 @@ class Resumable(Protocol[Request_co, Response_contra, Item_co]):
     def accept(self, response: Response_contra) -> Item_co:
         """Take one message in."""
 
-    def may_reconnect(self, error: TaskmeterError, *, retryable: bool) -> bool:
-        """Tell whether to connect again after this failure."""
-
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -106,6 +103,8 @@ class ClientBase:
         self._endpoint: Endpoint | None = None
         self._timeout_seconds = timeout_seconds
         self.on_disconnect = on_disconnect
+        self._reached = False
+        """The daemon has answered at least once."""
 
     @property
     def endpoint(self) -> Endpoint:

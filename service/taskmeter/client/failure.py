@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2
 
 from taskmeter import errors
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from taskmeter.client.status import Event, TaskStatus
-from taskmeter.errors import InternalError, OutOfRangeError, TaskmeterError
+from taskmeter.errors import InternalError, OutOfRangeError
 from taskmeter.v1 import event_pb2
 from taskmeter.v1 import task_service_pb2 as tasks
 
@@ -19,8 +19,6 @@ DEFAULT_BOOKMARK_SECONDS = 5.0
 MISSED_BOOKMARKS = 3
 """A connection that stays silent for so many bookmark intervals is dead: the daemon sends one per interval whatever happens."""
 SLACK_SECONDS = 2.0
-MAX_BROKEN = 20
-"""So many connections in a row that carried nothing and broke for no stated reason: the fault is not the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +41,11 @@ class StreamState:
         self._request = request
         self._floor = 0
         self._log_offsets: dict[tuple[str, int, int], int] = {}
-        self._broken_count = 0
         self.seq = 0
         """The newest seq this stream has passed; 0 before the first message."""
         self.resume_token = ""
         self.anchored = False
         """There is a position to resume from; before that, connecting again starts over."""
-        self.connected = False
-        """A message has come."""
 
     @property
     def ends_with_ok(self) -> bool:
@@ -77,8 +72,6 @@ class StreamState:
 
     def accept(self, response: tasks.StreamEventsResponse) -> Delivery:
         """Take one message in and return what of it is new. Raises `InternalError` when the daemon breaks the order."""
-        self._broken_count = 0
-        self.connected = True
         events = [Event.of(event) for event in self._fresh(response.events)]
         if response.seq:
             self.seq = max(self.seq, response.seq)
@@ -95,11 +88,6 @@ class StreamState:
             bookmark=response.bookmark,
             conflated=response.conflated,
         )
-
-    def may_reconnect(self, error: TaskmeterError, *, retryable: bool) -> bool:
-        """Tell whether to connect again after this failure. The first connection must succeed by itself."""
-        self._broken_count += error.reason == "CONNECTION_BROKEN"
-        return retryable and self.connected and self._broken_count < MAX_BROKEN
 
     def _fresh(self, events: Iterable[event_pb2.Event]) -> Iterable[event_pb2.Event]:
         for event in events:

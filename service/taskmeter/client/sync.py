@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from taskmeter.client import failure, methods, requests
-from taskmeter.client.backoff import Backoff
+from taskmeter.client.backoff import Backoff, Reconnect
 from taskmeter.client.base import DEFAULT_TIMEOUT_SECONDS, WAIT_SLICE_SECONDS, ClientBase, Page, Resumable, Started
 from taskmeter.client.methods import Method
 from taskmeter.client.resume import Delivery, StreamState
@@ -276,12 +276,14 @@ class SyncClient(ClientBase):
     def _call(self, method: Method[Req, Resp], request: Req, timeout_seconds: float | None = None) -> Resp:
         call = self._callable(method, streaming=False)
         try:
-            return cast("Resp", call(request, timeout=timeout_seconds or self._timeout_seconds, metadata=self._metadata))
+            response = call(request, timeout=timeout_seconds or self._timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._translate(error) from None
+        self._reached = True
+        return cast("Resp", response)
 
     def _resumable(self, method: Method[Req, Resp], state: Resumable[Req, Resp, T]) -> Iterator[T]:
-        backoff = Backoff()
+        reconnect = Reconnect()
         while True:
             call = self._callable(method, streaming=True)(state.next_request(), metadata=self._metadata)
             silence = state.silence_seconds
@@ -292,7 +294,8 @@ class SyncClient(ClientBase):
                             response = next(call, None)
                         if response is None:
                             break
-                        backoff.reset()
+                        reconnect.progress()
+                        self._reached = True
                         yield state.accept(response)
                     if state.ends_with_ok:
                         return
@@ -303,10 +306,11 @@ class SyncClient(ClientBase):
                         problem = failure.broken(f"nothing came for {silence:g} s")
                 finally:
                     call.cancel()
-            if not state.may_reconnect(problem, retryable=failure.may_reconnect(problem)):
+            delay = reconnect.delay_seconds(problem, reached=self._reached)
+            if delay is None:
                 raise problem
             self._lost(problem)
-            time.sleep(backoff.next_seconds(problem.retry_after_seconds))
+            time.sleep(delay)
 
     def _callable(self, method: Method[Req, Resp], *, streaming: bool) -> Any:
         with self._lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskmeter.errors import OutOfRangeError, TaskmeterError
+from taskmeter.errors import OutOfRangeError
 from taskmeter.v1 import file_service_pb2 as files
 
 
@@ -40,10 +40,6 @@ class TailState:
     def silence_seconds(self) -> None:
         """A file that does not grow is silent for as long as it likes; keepalive pings find dead connections."""
         return None
-
-    def may_reconnect(self, error: TaskmeterError, *, retryable: bool) -> bool:  # see Resumable
-        """Tell whether to connect again after this failure. The first connection must succeed by itself."""
-        return retryable and self.offset is not None
 
     def next_request(self) -> files.ReadFileRequest:
         """Return the request for the next connection."""

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmeter.client.failure import broken, may_reconnect, unreachable
 from taskmeter.client.requests import stream_events
-from taskmeter.client.resume import MAX_BROKEN, StreamState
+from taskmeter.client.resume import StreamState
 from taskmeter.client.tail import TailState
 from taskmeter.errors import InternalError, OutOfRangeError
 from taskmeter.v1 import event_pb2, file_service_pb2
@@ -93,25 +92,6 @@ def test_before_the_first_position_the_original_request_is_repeated():
     again = state.next_request()
     assert again.WhichOneof("start") == "resume_token"
     assert (list(again.tokens), again.include_status) == (["tk"], True)
-
-
-def test_the_first_connection_must_succeed_by_itself():
-    state = StreamState(stream_events(from_seq=1))
-    error = unreachable("unix:/nowhere")
-    assert not state.may_reconnect(error, retryable=may_reconnect(error))
-    state.accept(message(seq=1))
-    assert state.may_reconnect(error, retryable=may_reconnect(error))
-
-
-def test_connections_that_always_break_before_they_carry_anything_are_given_up():
-    state = StreamState(stream_events(from_seq=1))
-    state.accept(message(seq=1))
-    tries = 0
-    while state.may_reconnect(broken("reset"), retryable=True):
-        tries += 1
-    assert tries == MAX_BROKEN - 1
-    state.accept(message(seq=2))
-    assert state.may_reconnect(broken("reset"), retryable=True)
 
 
 def log_event(offset: int, data: bytes) -> tasks.StreamEventsResponse:

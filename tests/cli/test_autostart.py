@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.waiting import wait_until
+
+
+def test_run_needs_nothing_but_itself(home):
+    result = home.cli("run", "-q", "--", "echo", "hi")
+    assert (result.returncode, result.stdout) == (0, "hi\n")
+    assert home.state_dir.stat().st_mode & 0o777 == 0o700
+    assert (home.state_dir / "admin.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_five_at_once_start_one_daemon(home):
+    command = [sys.executable, "-m", "taskmeter", "run", "-q", "--", "echo"]
+    runs = [
+        subprocess.Popen([*command, str(number)], env=home.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        for number in range(5)
+    ]
+    assert sorted(run.communicate(timeout=60)[0] for run in runs) == [f"{number}\n" for number in range(5)]
+    assert [run.returncode for run in runs] == [0] * 5
+    assert home.daemons() == [home.daemon_pid]
+
+
+def test_other_verbs_start_one_only_where_there_is_a_state_directory(home):
+    result = home.cli("ls")
+    assert result.returncode == 4
+    assert "taskmeter run" in result.stderr
+    assert not home.state_dir.exists()
+    home.cli("submit", "--", "true")
+    home.kill9()
+    wait_until(lambda: not home.daemons(), "its end")
+    result = home.cli("ls")
+    assert (result.returncode, "true" in result.stdout) == (0, True)
+
+
+def test_doctor_starts_nothing(home):
+    assert home.cli("doctor").returncode == 0
+    assert not home.state_dir.exists()
+
+
+def test_the_daemon_is_detached_from_whoever_started_it(home):
+    home.cli("submit", "--", "true")
+    pid = home.daemon_pid
+    assert os.getsid(pid) == pid
+    for descriptor in (0, 1):
+        assert os.readlink(f"/proc/{pid}/fd/{descriptor}") == "/dev/null"
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+
+
+def test_tasks_outlive_their_daemon_and_the_next_one_knows_them(home):
+    token = home.cli("submit", "--", "sh", "-c", "sleep 1; exit 9").stdout.strip()
+    home.kill9()
+    wait_until(lambda: not home.daemons(), "its end")
+    assert home.cli("wait", token).returncode == 9
+
+
+def test_an_older_daemon_is_replaced_and_its_tasks_run_on(home):
+    script = "while [ ! -e go ]; do sleep 0.05; done; exit 6"
+    token = home.cli("submit", "--", "sh", "-c", script, cwd=home.state_dir.parent).stdout.strip()
+    before = home.daemon_pid
+    path = home.state_dir / "daemon.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": "0.0.9"}))
+    assert home.cli("ls").returncode == 0
+    assert home.daemon_pid != before
+    assert home.daemons() == [home.daemon_pid]
+    (home.state_dir.parent / "go").touch()
+    assert home.cli("wait", token).returncode == 6
+
+
+def test_an_older_daemon_that_someone_runs_by_hand_is_left_alone(daemon):
+    path = daemon.state_dir / "daemon.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": "0.0.9"}))
+    assert daemon.cli("ls").returncode == 0
+    assert daemon.info["pid"] == daemon.pid
+    assert daemon.process.poll() is None
+
+
+def test_a_daemon_that_cannot_start_is_an_error_that_says_why(home):
+    home.state_dir.mkdir(parents=True)
+    (home.state_dir / "taskmeter.db").write_bytes(b"this is no database" * 1000)
+    result = home.cli("ls")
+    assert result.returncode == 4
+    assert "could not be started" in result.stderr
+    assert "daemon.log" in result.stderr
+
+
+def test_a_state_directory_that_cannot_be_made_is_an_error_that_says_why(home, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = home.cli("run", "--state-dir", str(tmp_path / "file" / "state"), "--", "true")
+    assert result.returncode == 125
+    assert "cannot make the state directory" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["with space", "ünï", "100%", "x" * 120])
+def test_state_directories_of_any_name_work(home, name):
+    directory = home.state_dir / name
+    result = home.cli("run", "-q", "--state-dir", str(directory), "--", "echo", "hi")
+    try:
+        assert (result.returncode, result.stdout) == (0, "hi\n")
+    finally:
+        home.end_daemons_of(directory)
