@@ -39,9 +39,8 @@ def layout(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
         for declaration in filter(None, (part.strip() for part in plain.split(";"))):
             for member in re.sub(r"^(struct )?\w+ ", "", declaration).split(","):
                 field = member.strip().split("[")[0]
-                lines.append(
-                    f'printf("{name} {field} %zu %zu\\n", offsetof(struct {name}, {field}), sizeof(((struct {name} *)0)->{field}));'
-                )
+                place = f"offsetof(struct {name}, {field}), sizeof(((struct {name} *)0)->{field})"
+                lines.append(f'printf("{name} {field} %zu %zu\\n", {place});')
         lines.append(f'printf("{name} . 0 %zu\\n", sizeof(struct {name}));')
     directory = tmp_path_factory.mktemp("layout")
     (directory / "layout.c").write_text(

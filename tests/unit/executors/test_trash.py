@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from taskmeter.executors.trash import Trash
+
+
+@pytest.fixture
+def trash(tmp_path: Path) -> Trash:
+    return Trash(tmp_path)
+
+
+def test_what_is_put_there_is_out_of_sight_and_then_deleted(trash: Trash, tmp_path: Path) -> None:
+    task = tmp_path / "tk_a"
+    (task / "1" / "task").mkdir(parents=True)
+    trash.put(str(task))
+    assert not task.exists()
+    assert os.listdir(tmp_path / "trash") == ["tk_a"]
+    trash.empty()
+    assert os.listdir(tmp_path / "trash") == []
+
+
+def test_a_missing_task_is_no_error(trash: Trash, tmp_path: Path) -> None:
+    trash.put(str(tmp_path / "missing"))
+    trash.empty()
+
+
+def test_links_are_removed_not_followed(trash: Trash, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    (tmp_path / "tk_a").mkdir()
+    (tmp_path / "tk_a" / "link").symlink_to(tmp_path / "precious")
+    trash.put(str(tmp_path / "tk_a"))
+    trash.empty()
+    assert (tmp_path / "precious" / "file").exists()
+
+
+def test_a_task_cannot_make_its_files_undeletable(trash: Trash, tmp_path: Path) -> None:
+    locked = tmp_path / "tk_a" / "1" / "locked" / "inner"
+    locked.mkdir(parents=True)
+    (locked / "file").touch()
+    locked.chmod(0o000)
+    locked.parent.chmod(0o000)
+    trash.put(str(tmp_path / "tk_a"))
+    trash.empty()
+    assert os.listdir(tmp_path / "trash") == []
+
+
+def test_the_same_name_twice_is_deleted_twice(trash: Trash, tmp_path: Path) -> None:
+    for _ in range(2):
+        (tmp_path / "tk_a" / "x").mkdir(parents=True)
+        trash.put(str(tmp_path / "tk_a"))
+    trash.empty()
+    assert os.listdir(tmp_path / "trash") == []
