@@ -464,14 +464,13 @@ static bool open_cgroups(const struct block *block)
         task.cgroup_v2 = open(block_text(block, head->cgroup_v2_offset), how);
         if (task.cgroup_v2 < 0)
             return false;
-        member_dirs[member_dir_count++] = task.cgroup_v2;
     }
     block_list(block, head->cgroup_v1_offset, head->cgroup_v1_count, v1);
     for (uint32_t i = 0; i < head->cgroup_v1_count; i++) {
         int fd = open(v1[i], how);
         if (fd < 0)
             return false;
-        task.cgroup_v1[task.cgroup_v1_count++] = member_dirs[member_dir_count++] = fd;
+        task.cgroup_v1[task.cgroup_v1_count++] = fd;
     }
     return true;
 }

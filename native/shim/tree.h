@@ -15,7 +15,6 @@
 
 #define MAX_FOUND 65536  /* a larger tree is killed in several rounds */
 #define MAX_MARKS 32768  /* a power of two; 512 kB of BSS of which only touched pages exist */
-#define FROM_CGROUP (-1) /* `parent` of a process known only as a member of the task's cgroup */
 
 struct found {
     pid_t pid, parent;
@@ -37,8 +36,6 @@ static struct mark {
 static uint32_t mark_count;
 
 static pid_t self;
-static int member_dirs[1 + 4]; /* the task's cgroups */
-static int member_dir_count;
 
 /* Parse fields 3, 4, 20 and 22 of /proc/PID/stat; comm may hold anything, so they are counted from the last ')'. */
 static bool parse_stat(const char *text, struct process *process)
@@ -85,27 +82,24 @@ static void add_found(uint64_t pid, pid_t parent)
 }
 
 /* Call add_found for each number in a file of pids; false when it cannot be opened. */
-static bool add_pids(int dir, const char *path, pid_t parent)
+static bool add_pids(const char *path, pid_t parent)
 {
     static char text[4096];
     uint64_t number = 0;
     bool inside = false;
-    int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     for (ssize_t got; (got = read(fd, text, sizeof text)) > 0;)
-        for (ssize_t i = 0; i < got; i++) {
-            if (text[i] >= '0' && text[i] <= '9') {
+        for (ssize_t i = 0; i < got; i++) { /* every number, the last one too, is followed by a blank */
+            bool digit = text[i] >= '0' && text[i] <= '9';
+            if (digit)
                 number = number * 10 + (uint64_t)(text[i] - '0');
-                inside = true;
-            } else if (inside) {
+            else if (inside)
                 add_found(number, parent);
-                number = 0;
-                inside = false;
-            }
+            number = digit ? number : 0;
+            inside = digit;
         }
-    if (inside)
-        add_found(number, parent);
     close(fd);
     return true;
 }
@@ -138,14 +132,18 @@ static bool each_number(const char *path, void (*visit)(uint64_t number, pid_t c
     return true;
 }
 
-static bool has_children_files = true;
+#ifndef TM_FULL_SCAN
+#define TM_FULL_SCAN 0 /* 1: behave as on a kernel without CONFIG_PROC_CHILDREN; for tests */
+#endif
+
+static bool has_children_files = !TM_FULL_SCAN;
 
 /* Children of one thread: /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN). */
 static void add_children_of_thread(uint64_t thread, pid_t pid)
 {
     char path[80];
     put_text(put_number(put_text(put_number(put_text(path, "/proc/"), (uint64_t)pid), "/task/"), thread), "/children");
-    if (!add_pids(AT_FDCWD, path, pid) && pid == self)
+    if (!add_pids(path, pid) && pid == self)
         has_children_files = false;
 }
 
@@ -193,31 +191,6 @@ static void look(void)
             add_children(found[i].pid);
     else
         find_by_full_scan();
-    int below = found_count;
-    for (int i = 0; i < member_dir_count; i++)
-        add_pids(member_dirs[i], "cgroup.procs", FROM_CGROUP);
-    int kept = below;
-    for (int i = below; i < found_count; i++) { /* members that are below us were found already */
-        int known = 0;
-        while (known < kept && found[known].pid != found[i].pid)
-            known++;
-        if (known == kept)
-            found[kept++] = found[i];
-    }
-    found_count = kept;
-}
-
-static bool is_member(pid_t pid)
-{
-    int before = found_count;
-    bool member = false;
-    for (int i = 0; i < member_dir_count && !member; i++) {
-        add_pids(member_dirs[i], "cgroup.procs", FROM_CGROUP);
-        for (int k = before; k < found_count; k++)
-            member |= found[k].pid == pid;
-        found_count = before;
-    }
-    return member;
 }
 
 enum grip { GRIP_NONE, GRIP_CHILD, GRIP_PIDFD };
@@ -230,8 +203,7 @@ static enum grip take(const struct found *which, struct process *process, int *p
     if (!mine && *pidfd < 0 && errno != ENOSYS)
         return GRIP_NONE;
     bool same = read_process(which->pid, process) && !is_dead(process) &&
-                (process->parent == self || process->parent == which->parent ||
-                 (which->parent == FROM_CGROUP && is_member(which->pid)));
+                (process->parent == self || process->parent == which->parent);
     if (same)
         return *pidfd >= 0 ? GRIP_PIDFD : GRIP_CHILD;
     if (*pidfd >= 0)

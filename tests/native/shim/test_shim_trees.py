@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from taskmeter.executors.leftovers import parent_of
 from tests.attempts import Attempts, proc
+from tests.native.shim.conftest import MakeAttempts
 from tests.native.shim.hostile import SCRIPTS, script
 from tests.native.shim.test_shim_stop import SLACK_SECONDS, armed
 from tests.waiting import wait_until_async
 
 GRACE_SECONDS = 0.3
+SOURCES = Path(__file__).resolve().parents[3] / "native" / "shim"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -34,6 +38,27 @@ async def test_a_hostile_tree_leaves_no_process(both_attempts: Attempts, name: s
         assert (ended.exit_code, ended.exit_signal) == (5, 0)
     else:
         assert (ended.exit_signal, ended.forced) == (signal.SIGKILL, True)
+
+
+@pytest.fixture(scope="module")
+def full_scan_shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shim that knows no /proc/PID/task/TID/children, as on a kernel without CONFIG_PROC_CHILDREN."""
+    binary = tmp_path_factory.mktemp("shim") / "taskmeter-shim"
+    command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-DTM_FULL_SCAN=1"]
+    subprocess.run([*command, "-o", str(binary), str(SOURCES / "shim.c")], check=True)
+    return binary
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_a_hostile_tree_leaves_no_process_where_only_proc_tells(
+    make_attempts: MakeAttempts, full_scan_shim: Path, name: str
+) -> None:
+    attempts = await make_attempts(cgroup="off", packaged_shim=full_scan_shim)
+    attempt = await attempts.run(sys.executable, "-S", "-c", script(name), grace_period_seconds=GRACE_SECONDS)
+    await armed(attempt)
+    attempt.stop(GRACE_SECONDS)
+    await attempt.over()
+    assert attempt.survivors() == []
 
 
 @pytest.mark.parametrize("name", ["setsid", "fork_hopper", "wide"])
