@@ -10,7 +10,7 @@ from typing import Any
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.ports import Launch
 from taskmeter.core.service import Entry, Service
-from taskmeter.core.supervisor import observe, settle_unstarted
+from taskmeter.core.supervisor import settle_unstarted
 from taskmeter.errors import TaskmeterError
 from taskmeter.model.ids import new_incarnation
 from taskmeter.model.state import State
@@ -40,7 +40,6 @@ async def launch(service: Service, entry: Entry) -> None:
         stop = entry.task.stop
         if stop is not None:  # asked for while it was being spawned
             service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
-    observe(service, task.token, task.attempt)
 
 
 def pump(service: Service) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from taskmeter.core.ports import Change
@@ -24,33 +24,32 @@ class Step:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-def moved(task: Task, step: Step) -> tuple[Task, Event]:
-    """Return the task after `step` and the event that says so. Raises `IllegalTransitionError` off the table."""
-    states.check(task.state, step.after)
-    after = replace(task, state=step.after, **step.fields)
-    payload = StateChanged(task.state, step.after, after.outcome, step.reason, after)
-    return after, Event(task.token, time.time(), after.attempt, after.tags, payload)
+def change_of(task: Task, steps: list[Step], *, spec: bytes | None = None) -> Change:
+    """Chain `steps` into one change; with `spec`, the encoded spec, the task is new and is accepted first.
 
-
-def accepted(task: Task) -> Event:
-    """The event of acceptance, NONE → NONE."""
-    payload = StateChanged(State.NONE, State.NONE, Outcome.UNSPECIFIED, "accepted", task)
-    return Event(task.token, task.create_time, task.attempt, task.tags, payload)
-
-
-def change_of(task: Task, steps: list[Step], *, before: tuple[Event, ...] = (), insert: bool = False) -> Change:
-    """Chain `steps` into one change, after the events in `before`."""
-    events = list(before)
+    Only the last event carries the task's status. Raises `IllegalTransitionError` for a step that the table does not have.
+    """
+    now = time.time()
+    moves: list[tuple[float, int, State, State, Outcome, str]] = []
+    if spec is not None:
+        moves.append((task.create_time, task.attempt, State.NONE, State.NONE, Outcome.UNSPECIFIED, "accepted"))
     for step in steps:
-        task, event = moved(task, step)
-        events.append(event)
+        before = task.state
+        states.check(before, step.after)
+        task = task.evolve(state=step.after, **step.fields)
+        ends_attempt = task.ended or (before is State.STOPPING and step.after is State.NONE)
+        moves.append((now, task.attempt, before, step.after, task.outcome if ends_attempt else Outcome.UNSPECIFIED, step.reason))
+    events = []
+    for index, (at, attempt, before, after, outcome, reason) in enumerate(moves, 1):
+        payload = StateChanged(before, after, outcome, reason, task if index == len(moves) else None)
+        events.append(Event(task.token, at, attempt, task.tags, payload))
     attempt_row = task.ended or any(step.after is State.STARTING for step in steps)
-    return Change(task, tuple(events), insert=insert, attempt=attempt_row)
+    return Change(task, tuple(events), spec=spec, attempt=attempt_row)
 
 
 async def advance(service: Service, task: Task, steps: list[Step], **fields: Any) -> Task:
     """Commit `fields` (silently) and then `steps`; return the committed task. The caller holds the entry's lock."""
     if fields:
-        task = replace(task, **fields)
+        task = task.evolve(**fields)
     [(committed, _)] = await service.store.commit([change_of(task, steps)])
     return committed

@@ -24,7 +24,8 @@ class Change:
 
     task: Task
     events: tuple[Event, ...]
-    insert: bool = False
+    spec: bytes | None = None
+    """The encoded spec of a new task, which is inserted; None = the task is there already."""
     delete: bool = False
     attempt: bool = False
     """Write the attempt's own row too: at its launch and at its end."""
@@ -257,7 +258,7 @@ class Meter(Protocol):
     def set_earlier(self, token: str, cpu_ns: int, memory_byte_ns2: int) -> None:
         """Integrals of earlier attempts, added to the tokens that `hot` shows."""
 
-    def settle(self, token: str, source: MeterSource | None, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
+    def settle(self, token: str, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
         """Take the last sample, close the slot, and return the attempt's final usage. Works for attempts never opened."""
 
     def close(self) -> None:

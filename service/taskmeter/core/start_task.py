@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 from taskmeter.core.launch import launch, starting
-from taskmeter.core.lifecycle import accepted, change_of
+from taskmeter.core.lifecycle import change_of
 from taskmeter.core.service import ReservedKey, Service
 from taskmeter.errors import ConflictError, LimitError, UnavailableError
 from taskmeter.model.ids import new_token
@@ -92,7 +92,7 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
     try:
         await prepare(service, task.token, 0, encoded)
         steps = [starting(service.boot_id)] if at_once else []
-        await service.store.commit([change_of(task, steps, before=(accepted(task),), insert=True)])
+        await service.store.commit([change_of(task, steps, spec=encoded)])
     except BaseException:
         scheduler.free_slot(task.token)
         service.spawn(service.executor.remove(task.token))

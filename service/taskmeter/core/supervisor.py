@@ -88,7 +88,7 @@ async def reconcile(service: Service, entry: Entry) -> None:
         if entry_task.ended:
             finish(service, entry_task)
             return
-    if facts.started and not facts.gone:
+    if facts.started and not facts.ended:
         service.open_meter(entry)
     if entry.task.state is State.INITIALIZING:
         service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
@@ -194,9 +194,8 @@ def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
 def _final(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     if facts.gone is None and facts.ended is not None:
         service.executor.kill_leftovers(task.token, task.attempt)
-    source = service.executor.meter_source(task.token, task.attempt)
     directory = service.executor.directory_of(task.token, task.attempt)
-    usage = service.meter.settle(task.token, source, directory, facts.ended, facts.gone)
+    usage = service.meter.settle(task.token, directory, facts.ended, facts.gone)
     gone_time = facts.gone.time if facts.gone else time.time()
     return {"usage": usage, "gone_time": gone_time, "unkillable_pids": ()}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from taskmeter.core.ports import Change
 from taskmeter.core.service import Service
@@ -54,7 +53,7 @@ async def _update(
         )
     metadata = _merged("set_metadata", {} if replace_metadata else task.metadata, set_metadata, delete_metadata)
     tags = _merged("set_tags", task.tags, set_tags, delete_tags)
-    changed = replace(task, metadata=metadata, tags=tags, priority=task.priority if priority is None else priority)
+    changed = task.evolve(metadata=metadata, tags=tags, priority=task.priority if priority is None else priority)
     if changed == task:
         return
     events: tuple[Event, ...] = ()

@@ -70,7 +70,7 @@ class LocalMeter:
         if handle is not None:
             self._sampler.set_earlier(handle, cpu_ns, memory_byte_ns2)
 
-    def settle(self, token: str, source: MeterSource | None, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
+    def settle(self, token: str, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
         """Take the last sample, close the slot, and return the attempt's final usage. Works for attempts never opened.
 
         CPU is the highest of what was sampled, the cgroup's total, and, without a cgroup, the rusage of everything reaped. An

@@ -31,8 +31,8 @@ class StateChanged:
     after: State
     outcome: Outcome
     reason: str
-    task: Task
-    """As it stands with this event; becomes the event's status."""
+    task: Task | None
+    """As it stands with this event; None when a later move was committed with it, which carries it then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2
 
 from taskmeter.errors import DOMAIN, InternalError, InvalidArgumentError, TaskmeterError
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
@@ -13,7 +13,14 @@ from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSourc
 
 Row = tuple[Any, ...]
 
+_METRICS = tuple(field.name for field in fields(Metrics))
+_PROGRESS = tuple(field.name for field in fields(Progress))
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def encode_map(values: Mapping[str, str]) -> str:
+    """Return the JSON of tags or metadata."""
+    return _encode_json(dict(values)) if values else "{}"
 
 
 def held_key(task: Task) -> str | None:
@@ -68,8 +75,8 @@ def insert_row(task: Task, spec: bytes) -> Row:
         task.create_time,
         task.end_time,
         task.seq,
-        _encode_json(dict(task.tags)),
-        _encode_json(dict(task.metadata)),
+        encode_map(task.tags),
+        encode_map(task.metadata),
         detail(task),
     )
 
@@ -84,8 +91,8 @@ def update_row(task: Task) -> Row:
         task.attempt,
         task.end_time,
         task.seq,
-        _encode_json(dict(task.tags)),
-        _encode_json(dict(task.metadata)),
+        encode_map(task.tags),
+        encode_map(task.metadata),
         detail(task),
         task.token,
     )
@@ -115,7 +122,14 @@ def attempt_row(task: Task) -> Row:
 
 def encode_usage(usage: Usage) -> str:
     """Return the JSON of an attempt's final usage; integers of any size survive."""
-    return _encode_json(asdict(usage))
+    metrics, progress = usage.metrics, usage.progress
+    return _encode_json(
+        {
+            "metrics": {name: getattr(metrics, name) for name in _METRICS},
+            "integrals": {"cpu_ns": usage.integrals.cpu_ns, "memory_byte_ns2": usage.integrals.memory_byte_ns2},
+            "progress": {name: getattr(progress, name) for name in _PROGRESS},
+        }
+    )
 
 
 def decode_usage(text: str | None) -> Usage | None:

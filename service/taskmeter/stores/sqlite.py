@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -25,7 +24,7 @@ from taskmeter.model.task import Task
 from taskmeter.stores.frames import split_frames
 from taskmeter.stores.migrate import migrate
 from taskmeter.stores.queries import load_queries
-from taskmeter.stores.rows import attempt_row, decode_task, insert_row, update_row
+from taskmeter.stores.rows import attempt_row, decode_task, encode_map, insert_row, update_row
 
 MAX_BATCH = 512
 """Changes per transaction (measured: 106k events/s at batches of 20, 236k at 200; more only adds latency)."""
@@ -137,7 +136,7 @@ class SqliteStore:
         if change.events:
             first = self._written_head + 1
             last = self._written_head = self._written_head + len(change.events)
-            task = replace(task, seq=last)
+            task = task.evolve(seq=last)
             frames = tuple(self._codec.frame_event(event, seq) for seq, event in enumerate(change.events, first))
             kinds = bytes(event.payload.kind for event in change.events)
             tags = dict(change.events[-1].tags)
@@ -145,14 +144,14 @@ class SqliteStore:
             event_time = change.events[-1].time
             execute(
                 queries["put_block"],
-                (first, last, event_time, task.tenant, task.node, task.token, json.dumps(tags), kinds, b"".join(frames)),
+                (first, last, event_time, task.tenant, task.node, task.token, encode_map(tags), kinds, b"".join(frames)),
             )
         if change.delete:
             execute(queries["delete_task"], (task.token,))
             execute(queries["delete_attempts"], (task.token,))
             return task, block
-        if change.insert:
-            execute(queries["put_task"], insert_row(task, self._codec.encode_spec(task.spec)))
+        if change.spec is not None:
+            execute(queries["put_task"], insert_row(task, change.spec))
         else:
             execute(queries["set_task"], update_row(task))
         if task.incarnation and change.attempt:

@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from taskmeter.core.lifecycle import Step, accepted, change_of
+from taskmeter.core.lifecycle import Step, change_of
 from taskmeter.core.ports import Change, Filter
 from taskmeter.errors import LimitError, UnavailableError
 from taskmeter.model.ids import new_token
@@ -36,7 +36,7 @@ def some_task(name: str = "n", **fields: object) -> Task:
 
 
 def acceptance(task: Task) -> Change:
-    return change_of(task, [], before=(accepted(task),), insert=True)
+    return change_of(task, [], spec=ProtoCodec().encode_spec(task.spec))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def test_seqs_are_consecutive_over_concurrent_commits_and_the_listener_see
 async def test_a_position_inside_a_block_returns_that_block(store: SqliteStore) -> None:
     task = some_task()
     steps = [Step(State.STARTING, "s"), Step(State.INITIALIZING, "i"), Step(State.RUNNING, "r")]
-    await store.commit([change_of(task, steps, before=(accepted(task),), insert=True)])
+    await store.commit([change_of(task, steps, spec=ProtoCodec().encode_spec(task.spec))])
     await store.commit([acceptance(some_task())])
     [inside, after] = store.read_events(3, 10)
     assert (inside.first_seq, inside.last_seq, len(inside.frames), inside.kinds) == (1, 4, 4, b"\x01" * 4)

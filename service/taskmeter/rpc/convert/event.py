@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from taskmeter.model.event import Event, MetadataChanged, StateChanged
 from taskmeter.rpc.convert.frame import EVENTS, frame
 from taskmeter.rpc.convert.status import status_message
@@ -12,7 +10,9 @@ from taskmeter.v1 import event_pb2
 
 def frame_event(event: Event, seq: int) -> bytes:
     """Encode `event` as number `seq`, as one `StreamEventsResponse.events` field."""
-    message = event_pb2.Event(seq=seq, time=event.time, token=event.token, attempt=event.attempt, tags=event.tags)
+    message = event_pb2.Event(seq=seq, time=event.time, token=event.token, attempt=event.attempt)
+    if event.tags:
+        message.tags.update(event.tags)
     payload = event.payload
     if isinstance(payload, StateChanged):
         changed = message.state_changed
@@ -20,7 +20,8 @@ def frame_event(event: Event, seq: int) -> bytes:
         changed.to_state = int(payload.after)  # type: ignore[assignment]
         changed.outcome = int(payload.outcome)  # type: ignore[assignment]
         changed.reason = payload.reason
-        changed.status.CopyFrom(status_message(replace(payload.task, seq=seq), metered=False))
+        if payload.task is not None:
+            changed.status.CopyFrom(status_message(payload.task.evolve(seq=seq), metered=False))
     elif isinstance(payload, MetadataChanged):
         message.metadata_changed.tags.update(payload.tags)
         message.metadata_changed.metadata.update(payload.metadata)

@@ -30,16 +30,20 @@ def status_message(task: Task, *, metered: bool, queue_position: int | None = No
         exit_signal=task.exit_signal,
         attempt=task.attempt,
         retries_used=task.retries_used,
-        tags=task.tags,
-        metadata=task.metadata,
         node=task.node,
         pid=task.pid,
         seq=task.seq,
         queue=spec.queue,
         idempotency_key=task.idempotency_key,
         input_submit_time=task.create_time,
-        unkillable_pids=task.unkillable_pids,
     )
+    # Assigned only where there is something: each assignment of an empty map or list costs as much as five fields.
+    if task.tags:
+        message.tags.update(task.tags)
+    if task.metadata:
+        message.metadata.update(task.metadata)
+    if task.unkillable_pids:
+        message.unkillable_pids.extend(task.unkillable_pids)
     _timings(message.timings, task)
     if task.state is State.NONE:
         message.waiting_reason = "waiting for a free slot"
