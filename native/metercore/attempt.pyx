@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Reads an attempt directory in one native call, in the only order that is safe against a shim that is at work.
 
-claim → lock → records: were `exit` read first, a shim could write it and die before `lock` is looked at, and the attempt would
-look lost. And of the records the one that is written last is read first, gone → exit → pid: what it implies is then there.
+claim → lock → records: were `exit` read first, a shim could write it and die before `lock` is looked at, and the attempt
+would look lost. And of the records the one that is written last is read first, gone → exit → pid: what it implies is then there.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize

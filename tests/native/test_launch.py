@@ -135,7 +135,8 @@ def test_a_shim_starts_with_nothing_of_the_daemons(launcher: Launcher, tmp_path:
         signal.signal(signal.SIGUSR1, before)
         os.close(inherited)
     pid, pidfd = result[4:]
-    wait_until(lambda: taskdir.unpack_pid((directory / "pid").read_bytes()), "the command runs")
+    output = directory / "task" / "stdout"
+    wait_until(lambda: output.exists() and output.read_text(), "the command runs")
     status = Path(f"/proc/{pid}/status").read_text()
     ignored = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
     assert ignored & ~(0b11 << 31) == 0  # posix_spawn itself sets the C library's two to ignored
@@ -146,7 +147,7 @@ def test_a_shim_starts_with_nothing_of_the_daemons(launcher: Launcher, tmp_path:
     (directory / "ctl").write_bytes(taskdir.pack_ctl(taskdir.Control(1, 1, 0)))
     signal.pidfd_send_signal(pidfd, signal.SIGRTMIN)
     assert end(result) == 0
-    assert (directory / "task" / "stdout").read_text() == "4\n"
+    assert output.read_text() == "4\n"
 
 
 def test_a_signal_right_after_the_spawn_does_not_kill_the_shim(launcher: Launcher, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the launcher's thread does for one request; for Cython only, see request.pxd."""
