@@ -8,23 +8,9 @@ process that ends meanwhile is at worst missing from the sum, never counted twic
 
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdio cimport snprintf
+from libc.string cimport memcpy
 
-from metercore._c.linux cimport (
-    CPU_COUNT,
-    MAP_FAILED,
-    MAP_SHARED,
-    O_CLOEXEC,
-    O_NOFOLLOW,
-    O_RDONLY,
-    PROT_READ,
-    c_open,
-    c_stat,
-    close,
-    cpu_set_t,
-    fstat,
-    mmap,
-    sched_getaffinity,
-)
+from metercore._c.linux cimport CPU_COUNT, cpu_set_t, sched_getaffinity
 from metercore._c.taskdir cimport TM_GONE_SLOT_BYTES, TM_MAGIC_GONE, TM_PAGE, TM_VERSION, tm_gone
 from metercore.cgroup cimport c_parse_cpu_max, c_parse_usage
 from metercore.crc cimport c_crc32
@@ -41,49 +27,23 @@ cdef extern from *:
 
 # Someone dying during a pass makes its sum too low; so often it is repeated.
 cdef int PASSES = 3
-cdef uint64_t GONE_RETRY_NS = 200000000
 
 
-cdef void c_map_gone(c_Slot *slot, uint64_t now_ns) noexcept nogil:
-    """Map the shim's page of reaped usage, once it is there in full: a mapping beyond the end of a file is SIGBUS."""
-    cdef char[4096] path
-    cdef c_stat facts
-    cdef int descriptor
-    cdef void *memory = MAP_FAILED
-    if now_ns < slot.next_gone_try_ns:
-        return
-    slot.next_gone_try_ns = now_ns + GONE_RETRY_NS
-    snprintf(path, 4096, b"%s/gone", slot.directory)
-    descriptor = c_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-    if descriptor < 0:
-        return
-    if fstat(descriptor, &facts) == 0 and facts.st_size >= <long>(TM_GONE_SLOT_BYTES + sizeof(tm_gone)):
-        memory = mmap(NULL, TM_PAGE, PROT_READ, MAP_SHARED, descriptor, 0)
-    close(descriptor)
-    if memory != MAP_FAILED:
-        slot.gone = <const tm_gone *>memory
-
-
-cdef void c_read_reaped(c_Slot *slot, uint64_t now_ns) noexcept nogil:
-    """Take over the newest valid record of what the shim has reaped, if it has grown."""
-    cdef const tm_gone *shared
-    cdef tm_gone copy
+cdef void c_read_reaped(c_Slot *slot) noexcept nogil:
+    """Take over the newest valid record of what the shim has reaped. Read, not mapped: a truncated mapping is SIGBUS."""
+    cdef char[4096] page
+    cdef tm_gone record
     cdef int n
-    if slot.gone == NULL:
-        c_map_gone(slot, now_ns)
-        if slot.gone == NULL:
-            return
+    cdef ssize_t got = c_read_kept(&slot.gone_descriptor, slot.gone_path, page, TM_PAGE)
     for n in range(2):
-        shared = <const tm_gone *>(<const char *>slot.gone + n * <int>TM_GONE_SLOT_BYTES)
-        if shared.serial <= slot.gone_serial:
+        if got < <ssize_t>(n * TM_GONE_SLOT_BYTES + sizeof(record)):
+            return
+        memcpy(&record, page + n * <int>TM_GONE_SLOT_BYTES, sizeof(record))
+        if record.magic != TM_MAGIC_GONE or record.version != TM_VERSION or record.serial <= slot.gone_serial:
             continue
-        copy = shared[0]  # the shim may be writing this very moment; the CRC tells
-        if copy.magic != TM_MAGIC_GONE or copy.version != TM_VERSION:
-            continue
-        if copy.serial <= slot.gone_serial or copy.crc != c_crc32(&copy, TM_GONE_CRC_BYTES):
-            continue
-        slot.gone_serial = copy.serial
-        slot.reaped_ns = copy.reaped_user_ns + copy.reaped_system_ns
+        if record.crc == c_crc32(&record, TM_GONE_CRC_BYTES):
+            slot.gone_serial = record.serial
+            slot.reaped_ns = record.reaped_user_ns + record.reaped_system_ns
 
 
 cdef bint c_read_member(c_Member *member) noexcept nogil:
@@ -107,14 +67,17 @@ cdef bint c_read_member(c_Member *member) noexcept nogil:
     return 1
 
 
-cdef bint c_processes_total(c_Slot *slot, uint64_t now_ns, uint64_t *total_ns) noexcept nogil:
+cdef bint c_processes_total(c_Slot *slot, bint all_known, uint64_t *total_ns) noexcept nogil:
+    """What the shim reaps were members, so its record can have grown only if one died, or with those nobody has seen."""
     cdef int32_t n, kept, processes, threads
     cdef int _pass
     cdef uint64_t before
     cdef c_Member *member
     cdef bint died
+    cdef bint grown = all_known or slot.gone_serial == 0
     for _pass in range(PASSES):
-        c_read_reaped(slot, now_ns)
+        if grown:
+            c_read_reaped(slot)
         total_ns[0] = slot.reaped_ns
         died = 0
         kept = processes = threads = 0
@@ -133,6 +96,7 @@ cdef bint c_processes_total(c_Slot *slot, uint64_t now_ns, uint64_t *total_ns) n
                 slot.dirty = 1
             slot.members[kept] = member[0]
             kept += 1
+        grown = died
         if died:
             slot.dirty = 1
             slot.wants_pss = 1
@@ -142,17 +106,17 @@ cdef bint c_processes_total(c_Slot *slot, uint64_t now_ns, uint64_t *total_ns) n
             slot.thread_count = threads
         if not died:
             break
-    return slot.gone != NULL or slot.member_count > 0
+    return slot.gone_serial > 0 or slot.member_count > 0
 
 
-cdef bint c_cpu_total(c_Slot *slot, uint64_t now_ns, uint64_t *total_ns) noexcept nogil:
-    """Read the total of the tree; 0 when nothing can be read (any more)."""
+cdef bint c_cpu_total(c_Slot *slot, bint all_known, uint64_t *total_ns) noexcept nogil:
+    """Read the total of the tree; 0 when nothing can be read (any more). `all_known`: its members were just looked for."""
     cdef char[1024] text
     cdef ssize_t got
     if slot.source == SOURCE_CGROUP:
         got = c_read_kept(&slot.cpu_descriptor, slot.cpu_path, text, 1024)
         return got > 0 and c_parse_usage(text, <size_t>got, total_ns)
-    return c_processes_total(slot, now_ns, total_ns)
+    return c_processes_total(slot, all_known, total_ns)
 
 
 cdef double c_allowed_cores(c_Slot *slot, double online_cores, double quota_cores) noexcept nogil:

@@ -6,27 +6,20 @@ from libc.stddef cimport size_t
 from libc.string cimport memcpy, memset
 
 from metercore._c.linux cimport (
-    MAP_FAILED,
-    MAP_SHARED,
     O_CLOEXEC,
     O_CREAT,
     O_NOFOLLOW,
     O_RDWR,
-    PROT_READ,
-    PROT_WRITE,
     c_open,
     c_stat,
     close,
     fstat,
-    ftruncate,
-    mmap,
-    munmap,
     posix_fallocate,
     pwrite,
 )
 from metercore._c.meter cimport TM_METER_BYTES, TM_METER_MAGIC, TM_METER_SLOT_BYTES, TM_METER_VERSION, tm_meter
 from metercore.crc cimport c_crc32
-from metercore.descriptors cimport c_read_path
+from metercore.descriptors cimport c_may_keep, c_read_path
 from metercore.errors cimport raise_errno
 from metercore.tokens cimport c_wide_int
 
@@ -72,31 +65,34 @@ cdef void c_seal(tm_meter *meter) noexcept nogil:
     meter.crc = c_crc32(meter, TM_METER_CRC_BYTES)
 
 
-cdef void c_meter_store(char *page, tm_meter *meter) noexcept nogil:
-    """Give the meter the next serial and write it over the older slot."""
+cdef int c_write_slot(int descriptor, tm_meter *meter) noexcept nogil:
+    """Give the meter the next serial and write it over the older slot; 0 or -errno."""
     c_seal(meter)
-    memcpy(page + <size_t>(meter.serial & 1) * TM_METER_SLOT_BYTES, meter, sizeof(tm_meter))
+    if pwrite(descriptor, meter, sizeof(tm_meter), <long>(meter.serial & 1) * TM_METER_SLOT_BYTES) < 0:
+        return -errno
+    return 0
 
 
-cdef char *c_meter_map(const char *path) noexcept nogil:
-    """Map the page, making it if need be; NULL with errno. Allocated before it is mapped: a full disk must not be SIGBUS."""
-    cdef void *memory
+cdef int c_meter_store(int *descriptor, const char *path, tm_meter *meter) noexcept nogil:
+    """Write the next slot, through a kept descriptor if there is room for one; 0 or -errno.
+
+    Written, not mapped: a store into a mapping whose page cannot be had (a full disk under copy on write, a truncated file)
+    is SIGBUS and would end the daemon, where a write only fails. It survives kill -9 just as well.
+    """
+    cdef c_stat facts
     cdef int error
-    cdef int descriptor = c_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-    if descriptor < 0:
-        return NULL
-    error = posix_fallocate(descriptor, 0, TM_METER_BYTES)
-    memory = MAP_FAILED
-    if error == 0:
-        memory = mmap(NULL, TM_METER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
-    close(descriptor)
-    return NULL if memory == MAP_FAILED else <char *>memory
-
-
-cdef void c_meter_unmap(char **page) noexcept nogil:
-    if page[0] != NULL:
-        munmap(page[0], TM_METER_BYTES)
-        page[0] = NULL
+    if descriptor[0] < 0:
+        descriptor[0] = c_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        if descriptor[0] < 0:
+            return -errno
+        if fstat(descriptor[0], &facts) == 0 and facts.st_size < <long>TM_METER_BYTES:
+            posix_fallocate(descriptor[0], 0, TM_METER_BYTES)  # now, while there is room on the disk; else the write will say
+        if not c_may_keep():
+            error = c_write_slot(descriptor[0], meter)
+            close(descriptor[0])
+            descriptor[0] = -1
+            return error
+    return c_write_slot(descriptor[0], meter)
 
 
 cdef int c_meter_read(const char *path, tm_meter *result) noexcept nogil:
@@ -109,17 +105,12 @@ cdef int c_meter_read(const char *path, tm_meter *result) noexcept nogil:
 
 
 cdef int c_meter_write(const char *path, tm_meter *meter) noexcept nogil:
-    """Write the next slot without a mapping, as for an attempt that is settled in one go; 0 or -errno."""
-    cdef c_stat facts
-    cdef int error = 0
+    """Write the next slot in one go, as for an attempt that is settled; 0 or -errno."""
+    cdef int error
     cdef int descriptor = c_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     if descriptor < 0:
         return -errno
-    c_seal(meter)
-    if fstat(descriptor, &facts) == 0 and facts.st_size < <long>TM_METER_BYTES:
-        ftruncate(descriptor, TM_METER_BYTES)
-    if pwrite(descriptor, meter, sizeof(tm_meter), <long>(meter.serial & 1) * TM_METER_SLOT_BYTES) < 0:
-        error = -errno
+    error = c_write_slot(descriptor, meter)
     close(descriptor)
     return error
 

@@ -17,7 +17,7 @@ from metercore._c.linux cimport (
     fstat,
     pread,
 )
-from metercore._c.meter cimport TM_METER_BYTES, tm_meter
+from metercore._c.meter cimport tm_meter
 from metercore._c.report cimport TM_REPORT_BYTES, tm_report
 from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
 from metercore.cgroup cimport c_parse_io_stat, c_read_ids
@@ -27,7 +27,7 @@ from metercore.crc cimport c_crc32
 from metercore.descriptors cimport c_may_keep, c_read_path
 from metercore.eta cimport c_eta_update
 from metercore.memory cimport c_is_empty, c_memory_held, c_read_counts, c_read_kernel_peak
-from metercore.meterpage cimport c_boot_id, c_meter_map, c_meter_newest, c_meter_store
+from metercore.meterpage cimport c_boot_id, c_meter_read, c_meter_store
 from metercore.peak cimport c_peak_update
 from metercore.procfs cimport c_ProcIo, c_ProcStat, c_read_io, c_read_stat, c_tick_ns
 from metercore.publish cimport c_Context, c_publish
@@ -65,6 +65,18 @@ cdef enum:
     MOST_IDS = 2048
 
 
+cdef int64_t c_integrated_realtime(const c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """Up to when memory is integrated, in wall-clock time: from there on whoever settles the account holds the last value."""
+    return c_realtime_ns() - <int64_t>(now_ns - min(slot.account.last_monotonic_ns, now_ns))
+
+
+cdef void c_persist(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """Write the account to the meter page. That it cannot be written does not stop the metering."""
+    slot.last_persist_ns = now_ns
+    slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
+    c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
+
+
 # ------------------------------------------------------------------------------------------------------ first sample
 
 
@@ -95,7 +107,7 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     cdef tm_meter saved
     cdef char[40] boot_id
     c_boot_id(boot_id)
-    if slot.meter_page != NULL and c_meter_newest(slot.meter_page, TM_METER_BYTES, &saved):
+    if c_meter_read(slot.meter_path, &saved) == 0:
         if memcmp(saved.boot_id, boot_id, 40) == 0 and saved.last_monotonic_ns <= now_ns:
             account[0] = saved
             c_add_trapezoid(
@@ -119,8 +131,7 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
 
 
 cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil:
-    """Map the meter page, go on from it, and take the first sample."""
-    slot.meter_page = c_meter_map(slot.meter_path)
+    """Go on from the meter page, if there is one, and take the first sample."""
     c_resume(slot, now_ns)
     if slot.in_tree and slot.main_pid > 0:
         c_member_add(slot, slot.main_pid, 0)
@@ -128,10 +139,7 @@ cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexc
     # Spread the slow reads of slots that were opened together.
     slot.last_slow_ns = now_ns - (<uint64_t>slot.index * 157000000u) % SLOW_NS
     c_sample(slot, context, now_ns, 0, 0)
-    if slot.meter_page != NULL:
-        slot.account.last_realtime_ns = c_realtime_ns()
-        c_meter_store(slot.meter_page, &slot.account)
-    slot.last_persist_ns = now_ns
+    c_persist(slot, now_ns)
 
 
 # ----------------------------------------------------------------------------------------------------------- report
@@ -291,11 +299,13 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint last) noex
 # ----------------------------------------------------------------------------------------------------------- a tick
 
 
-cdef bint c_take_cpu(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint gap, bint swept) noexcept nogil:
+cdef bint c_take_cpu(
+    c_Slot *slot, const c_Context *context, uint64_t now_ns, bint gap, bint swept, bint last
+) noexcept nogil:
     """Update the CPU total and its windows; true when it moved."""
     cdef uint64_t total = 0
     cdef bint moved
-    if not c_cpu_total(slot, now_ns, &total):
+    if not c_cpu_total(slot, swept or last, &total):
         return 0
     slot.account.cpu_source = <uint32_t>slot.source
     slot.dipped = total < slot.account.cpu_ns
@@ -321,14 +331,14 @@ cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint
     if gap:
         slot.account.had_gap = 1
         slot.gap_until_ns = now_ns + GAP_SHOWN_NS
-    moved = c_take_cpu(slot, context, now_ns, gap, swept)
+    moved = c_take_cpu(slot, context, now_ns, gap, swept, last)
     if first and slot.account.cpu_source == SOURCE_NONE and slot.source == SOURCE_CGROUP and slot.shim_pid > 0:
         # The cgroup cannot be read after all: fall back to its processes.
         slot.source = SOURCE_PROCFS
         slot.in_tree = 1
         if slot.main_pid > 0:
             c_member_add(slot, slot.main_pid, 0)
-        moved = c_take_cpu(slot, context, now_ns, gap, swept)
+        moved = c_take_cpu(slot, context, now_ns, gap, swept, last)
     slot.dirty = slot.dirty or moved
     slot.last_tick_ns = now_ns
     # A task without a cgroup may have worked for less than the 10 ms that its processes' totals resolve.
@@ -347,8 +357,6 @@ cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint
         slot.last_slow_ns = now_ns
         slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
         c_read_kernel_peak(slot)
-    if slot.meter_page != NULL and now_ns >= slot.last_persist_ns + PERSIST_NS and (slot.dirty or moved or slow):
-        slot.last_persist_ns = now_ns
-        slot.account.last_realtime_ns = c_realtime_ns()
-        c_meter_store(slot.meter_page, &slot.account)
+    if now_ns >= slot.last_persist_ns + PERSIST_NS and (slot.dirty or moved or slow):
+        c_persist(slot, now_ns)
     c_publish(slot, context, now_ns)

@@ -33,12 +33,12 @@ from metercore._c.pthread cimport (
     pthread_sigmask,
     sigfillset,
 )
-from metercore.clock cimport c_monotonic_ns, c_realtime_ns
+from metercore.clock cimport c_monotonic_ns
 from metercore.encode cimport HOT_BYTES, c_encode_hot
 from metercore.errors cimport raise_errno
 from metercore.meterpage cimport c_meter_read, c_meter_store, c_meter_write
 from metercore.reading cimport Reading
-from metercore.sample cimport c_sample, c_start
+from metercore.sample cimport c_integrated_realtime, c_persist, c_sample, c_start
 from metercore.settle cimport c_Ending, c_final_view, c_settle
 from metercore.slots cimport (
     ABSENT,
@@ -192,9 +192,7 @@ cdef class Sampler:
         self.join()
         for n in range(self.c.slots.open_count):
             slot = self.c.slots.open[n]
-            if slot.meter_page != NULL:
-                slot.account.last_realtime_ns = c_realtime_ns()
-                c_meter_store(slot.meter_page, &slot.account)
+            c_persist(slot, c_monotonic_ns() + self.c.skipped_ns)
 
     @property
     def hz(self):
@@ -308,6 +306,7 @@ cdef class Sampler:
             slot.directory = c_copy(directory)
             slot.report_path = c_copy(directory + "/task/report")
             slot.meter_path = c_copy(directory + "/meter")
+            slot.gone_path = c_copy(directory + "/gone")
             slot.source = SOURCE_PROCFS
             slot.hold = HOLD_PROCESSES
             if backend == "auto":
@@ -407,13 +406,11 @@ cdef class Sampler:
             pthread_mutex_lock(&slot.work_lock)
             now_ns = c_monotonic_ns() + self.c.skipped_ns
             c_sample(slot, &self.c.context, now_ns, 0, 1)
-            # The integral so far ends at last_monotonic_ns; in wall-clock time that was:
-            slot.account.last_realtime_ns = c_realtime_ns() - <int64_t>(now_ns - min(slot.account.last_monotonic_ns, now_ns))
+            slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
             life_ns = c_settle(&slot.account, &ending, self.c.context.online_cores)
             if life_ns == 0:
                 life_ns = now_ns - min(slot.account.first_monotonic_ns, now_ns)
-            if slot.meter_page != NULL:
-                c_meter_store(slot.meter_page, &slot.account)
+            c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
             if peak > 0:
                 slot.view.shown.kernel_peak_memory_bytes = peak
             reading.view = slot.view

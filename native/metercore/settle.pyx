@@ -14,7 +14,7 @@ from metercore.slots cimport ABSENT, MEMORY_RSS, SOURCE_CGROUP, SOURCE_RUSAGE, c
 from metercore.tokens cimport c_add_trapezoid, c_wide_double
 
 # Nobody looked for longer than this before the end: the account says that it has a hole.
-cdef double GAP_SECONDS = 5.0
+cdef int64_t GAP_NS = 5000000000
 
 
 cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_cores) noexcept nogil:
@@ -22,7 +22,8 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
     cdef uint64_t final_ns = ending.cgroup_cpu_ns if ending.cgroup_cpu_ns > 0 else ending.reaped_cpu_ns
     cdef uint64_t life_ns = 0
     cdef uint64_t last_bytes = 0
-    cdef double since, average
+    cdef int64_t since_ns
+    cdef double average
     if 0.0 < ending.start_time < ending.end_time:
         life_ns = <uint64_t>((ending.end_time - ending.start_time) * 1e9)
     if final_ns >= account.cpu_ns:
@@ -32,9 +33,10 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
             account.cpu_source = SOURCE_RUSAGE
         account.cpu_ns = final_ns
     # How long the last value has to be held: since it was taken, or since the start.
-    since = <double>account.last_realtime_ns * 1e-9 if account.last_realtime_ns > 0 else ending.start_time
-    since = ending.end_time - since if 0.0 < since < ending.end_time else 0.0
-    if since > GAP_SECONDS:
+    since_ns = account.last_realtime_ns if account.last_realtime_ns > 0 else <int64_t>(ending.start_time * 1e9)
+    since_ns = <int64_t>(ending.end_time * 1e9) - since_ns if since_ns > 0 and ending.end_time > 0.0 else 0
+    since_ns = max(since_ns, 0)
+    if since_ns > GAP_NS and account.sample_count > 0:
         account.had_gap = 1
     last_bytes = account.memory_bytes
     if account.sample_count <= 1 and ending.max_rss_bytes > last_bytes:
@@ -46,11 +48,11 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
         &account.memory_byte_ns2_high,
         account.memory_bytes,
         last_bytes,
-        <uint64_t>(since * 1e9),
+        <uint64_t>since_ns,
     )
     account.memory_bytes = last_bytes
     account.peak_memory_bytes = max(account.peak_memory_bytes, last_bytes)
-    account.last_monotonic_ns += <uint64_t>(since * 1e9)
+    account.last_monotonic_ns += <uint64_t>since_ns
     if ending.end_time > 0.0:
         account.last_realtime_ns = <int64_t>(ending.end_time * 1e9)
     # What the shim's own account says in the end contains everybody; before, it may have been readable only in part.

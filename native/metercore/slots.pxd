@@ -2,7 +2,6 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_t
-from metercore._c.taskdir cimport tm_gone
 from metercore.eta cimport c_Eta
 from metercore.peak cimport c_Peak
 from metercore.rate cimport c_Rate
@@ -99,6 +98,7 @@ cdef struct c_Slot:
     char *directory
     char *report_path
     char *meter_path
+    char *gone_path
     char *cgroup_v2          # NULL = none
     char *cpu_path           # v2 cpu.stat; NULL = none
     char *memory_path        # memory.stat; NULL = none
@@ -113,8 +113,8 @@ cdef struct c_Slot:
     int cpu_descriptor
     int memory_descriptor
     int report_descriptor
-    const tm_gone *gone      # mapped, two slots; NULL = not there yet
-    char *meter_page
+    int gone_descriptor
+    int meter_descriptor
     tm_meter account         # what is billed; last_monotonic_ns = up to where memory is integrated
     uint64_t memory_total_bytes  # ABSENT = never read
     uint64_t reaped_ns
@@ -137,7 +137,6 @@ cdef struct c_Slot:
     uint64_t last_slow_ns
     uint64_t last_report_ns
     uint64_t next_report_try_ns
-    uint64_t next_gone_try_ns
     uint64_t last_persist_ns
     uint64_t last_pss_ns
     uint64_t gap_until_ns

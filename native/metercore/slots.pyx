@@ -8,12 +8,9 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove, memset
 
-from metercore._c.linux cimport munmap
 from metercore._c.pthread cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
-from metercore._c.taskdir cimport TM_PAGE
 from metercore.descriptors cimport c_keep_closed
 from metercore.eta cimport c_eta_start
-from metercore.meterpage cimport c_meter_unmap
 from metercore.rate cimport c_rate_start
 
 cdef uint64_t ABSENT = 0xFFFFFFFFFFFFFFFFu
@@ -63,15 +60,13 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     cdef c_Slot *s = slot
     s.handle = 0
     s.shim_pid = s.main_pid = 0
-    s.directory = s.report_path = s.meter_path = NULL
+    s.directory = s.report_path = s.meter_path = s.gone_path = NULL
     s.cgroup_v2 = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
     s.in_tree = 0
     s.spec_total_count = s.spec_total_size = 0
     s.source = SOURCE_NONE
     s.hold = HOLD_NONE
-    s.cpu_descriptor = s.memory_descriptor = s.report_descriptor = -1
-    s.gone = NULL
-    s.meter_page = NULL
+    s.cpu_descriptor = s.memory_descriptor = s.report_descriptor = s.gone_descriptor = s.meter_descriptor = -1
     memset(&s.account, 0, sizeof(s.account))
     s.account.io_read_bytes = s.account.io_write_bytes = ABSENT
     s.memory_total_bytes = ABSENT
@@ -84,7 +79,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.dipped = s.wants_pss = s.pss_denied = s.resumed = 0
     s.pss_bytes = s.kernel_peak_bytes = ABSENT
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
-    s.next_report_try_ns = s.next_gone_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0
+    s.next_report_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0
     s.allowed_cores = 1.0
     memset(&s.cores, 0, sizeof(s.cores))
     c_rate_start(&s.rate_count, RATE_TAU_SECONDS)
@@ -168,23 +163,22 @@ cdef void c_slot_release(c_Slot *slot) noexcept nogil:
     c_keep_closed(&slot.cpu_descriptor)
     c_keep_closed(&slot.memory_descriptor)
     c_keep_closed(&slot.report_descriptor)
+    c_keep_closed(&slot.gone_descriptor)
+    c_keep_closed(&slot.meter_descriptor)
     for n in range(slot.member_count):
         c_member_drop(&slot.members[n])
-    if slot.gone != NULL:
-        munmap(<void *>slot.gone, TM_PAGE)
-        slot.gone = NULL
-    c_meter_unmap(&slot.meter_page)
     free(slot.members)
     free(slot.directory)
     free(slot.report_path)
     free(slot.meter_path)
+    free(slot.gone_path)
     free(slot.cgroup_v2)
     free(slot.cpu_path)
     free(slot.memory_path)
     free(slot.cgroup_memory)
     slot.members = NULL
     slot.member_count = slot.member_room = 0
-    slot.directory = slot.report_path = slot.meter_path = NULL
+    slot.directory = slot.report_path = slot.meter_path = slot.gone_path = NULL
     slot.cgroup_v2 = slot.cpu_path = slot.memory_path = slot.cgroup_memory = NULL
     slot.handle = 0
 

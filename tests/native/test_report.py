@@ -129,7 +129,12 @@ def test_threads_and_forks_lose_no_addition(path: Path) -> None:
         "import os, sys; from metercore.report import ReportBlock; b = ReportBlock(sys.argv[1]); os.fork(); os.fork(); b.add(100)"
     )
     others.append(subprocess.Popen([sys.executable, "-c", forking, str(path)]))
-    threads = [threading.Thread(target=lambda: [block.add(1, 2) for _ in range(10000)]) for _ in range(3)]
+
+    def add() -> None:
+        for _ in range(10000):
+            block.add(1, 2)
+
+    threads = [threading.Thread(target=add) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

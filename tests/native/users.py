@@ -22,7 +22,7 @@ def as_nobody(function: Callable[[], object]) -> None:
             os.setresuid(NOBODY, NOBODY, NOBODY)
             function()
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 — the child must not go on as the parent, whatever happened
             traceback.print_exc()
         finally:
             sys.stderr.flush()
