@@ -1,0 +1,83 @@
+"""From what the kernel said and what was ordered to one outcome and one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from taskmeter.core.outcome import decide, signal_name
+from taskmeter.core.ports import Ended
+from taskmeter.model.state import Outcome
+from taskmeter.model.task import Cause, StopOrder, Task, TaskSpec
+
+TASK = Task(token="t", spec=TaskSpec(argv=("x",), timeout_seconds=2.5), spec_hash=b"", create_time=0.0)
+EXITED = Ended(
+    failed_to_start=False, exit_code=0, exit_signal=0, core_dumped=False, cause=Cause.NONE, forced=False, start_time=1, end_time=2
+)
+NEVER = replace(EXITED, failed_to_start=True)
+
+
+@pytest.mark.parametrize(
+    ("ended", "stop", "outcome", "code", "message"),
+    [
+        (EXITED, None, Outcome.SUCCEEDED, 0, "exited with code 0"),
+        (replace(EXITED, exit_code=3), None, Outcome.FAILED, 3, "exited with code 3"),
+        (replace(EXITED, exit_signal=11, core_dumped=True), None, Outcome.SIGNALED, -11, "killed by SIGSEGV (core dumped)"),
+        (
+            replace(EXITED, cause=Cause.TIMEOUT, exit_signal=15),
+            None,
+            Outcome.TIMED_OUT,
+            -15,
+            "timed out after 2.5 s, ended by SIGTERM",
+        ),
+        (
+            replace(EXITED, cause=Cause.IDLE),
+            None,
+            Outcome.IDLE_EXPIRED,
+            0,
+            "stopped: it had been idle for too long, exited with code 0",
+        ),
+        (
+            replace(EXITED, cause=Cause.CANCEL, exit_signal=9, forced=True),
+            Cause.CANCEL,
+            Outcome.CANCELLED,
+            -9,
+            "stopped on request (why), killed after its grace period",
+        ),
+        (EXITED, Cause.CANCEL, Outcome.CANCELLED, 0, "stopped on request (why), exited with code 0"),
+        (EXITED, Cause.INTERRUPT, Outcome.INTERRUPTED, 0, "interrupted: the daemon was drained (why), exited with code 0"),
+        (
+            replace(EXITED, cause=Cause.TIMEOUT, exit_signal=15),
+            Cause.CANCEL,
+            Outcome.TIMED_OUT,
+            -15,
+            "timed out after 2.5 s (why), ended by SIGTERM",
+        ),
+        (NEVER, Cause.CANCEL, Outcome.CANCELLED, -1, "stopped on request (why), before it started"),
+        (
+            replace(NEVER, start_message="command not found: x", exit_code=127),
+            None,
+            Outcome.FAILED_TO_START,
+            127,
+            "command not found: x",
+        ),
+        (
+            replace(NEVER, start_message="command not found: x", exit_code=127),
+            Cause.CANCEL,
+            Outcome.FAILED_TO_START,
+            127,
+            "command not found: x",
+        ),
+    ],
+)
+def test_the_order_decides_the_outcome_and_the_kernel_the_code(
+    ended: Ended, stop: Cause | None, outcome: Outcome, code: int, message: str
+) -> None:
+    order = StopOrder(stop, 1.0, 10.0, "why") if stop else None
+    verdict = decide(TASK.evolve(stop=order), ended)
+    assert (verdict.outcome, verdict.exit_code, verdict.message) == (outcome, code, message)
+
+
+def test_signals_without_a_name_keep_their_number() -> None:
+    assert (signal_name(9), signal_name(40)) == ("SIGKILL", "signal 40")
