@@ -63,6 +63,11 @@ def test_a_file_can_be_the_input(shared_daemon, tmp_path):
     (tmp_path / "input").write_text("from a file")
     assert shared_daemon.cli("run", "-q", "--stdin", str(tmp_path / "input"), "--", "cat").stdout == "from a file"
     assert shared_daemon.cli("run", "-q", "--stdin", "/nonexistent", "--", "cat").returncode == 125
+    with (tmp_path / "large $input").open("wb") as large:
+        large.truncate(3_000_000)
+    result = shared_daemon.cli("run", "-q", "--stdin", str(large.name), "--", "sh", "-c", 'wc -c; echo "$0" "$1"', "a b", "c")
+    assert result.stdout == "3000000\na b c\n"
+    assert newest(shared_daemon)["name"] == "sh"
 
 
 def test_too_much_input_is_refused_with_advice(shared_daemon):

@@ -29,7 +29,7 @@ _OPTIONS = [
     click.option("--cwd", "working_directory", default="", metavar="DIR", help="Its working directory; default: this one."),
     click.option("--timeout", "timeout_seconds", type=SPAN, default=0.0, metavar="TIME", help="End it after TIME (1.5h, 90s)."),
     click.option("--grace", "grace_seconds", type=SPAN, metavar="TIME", help="How long it may take to stop; default 10s."),
-    click.option("--stdin", "stdin_path", metavar="FILE", help="Its standard input, up to 1 MiB; default: what is piped in."),
+    click.option("--stdin", "stdin_path", metavar="FILE", help="Its standard input; default: what is piped in, up to 1 MiB."),
     click.option("--total", "total_count", type=click.IntRange(min=0), default=0, metavar="N", help="How many items it will do."),
     click.option("--merge-stderr", is_flag=True, help="Write its stderr into its stdout, in exact order."),
     click.option("--idempotency-key", default="", metavar="KEY", help="The same key again returns the same task."),
@@ -62,14 +62,19 @@ def make_spec(
     """Build the spec: the command as it would run from this shell, with this directory, environment and umask."""
     from taskmeter.client.requests import command_spec
 
+    name = name or name_of(command)
+    if stdin_path is None:
+        stdin_data = stdin.read_piped()
+    else:
+        stdin_data, command = stdin.from_file(stdin_path, command)
     return command_spec(
         command,
-        name=name or name_of(command),
+        name=name,
         project_id=project_id,
         source=source,
         env=environment(os.environ, dict(env), clean=clean_env),
         working_directory=_directory(working_directory),
-        stdin_data=stdin.read_piped() if stdin_path is None else stdin.read_file(stdin_path),
+        stdin_data=stdin_data,
         tags=dict(tags),
         timeout_seconds=timeout_seconds,
         grace_period_seconds=grace_seconds,

@@ -1,4 +1,4 @@
-"""What the task reads from its standard input: what is piped into us, or a file; sent whole before the task starts."""
+"""What the task reads from its standard input: what is piped into us, or a file. There is no live one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ MAX_BYTES = 1 << 20
 NOTICE_SECONDS = 2.0
 
 
-def read_file(path: str) -> bytes:
-    """Read the file given with --stdin. Raises `InvalidArgumentError` if it is too large or unreadable."""
+def from_file(path: str, command: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
+    """Return what of the file given with --stdin travels with the task, and the command to run.
+
+    A regular file of more than 1 MiB is opened where the task runs, by a shell that becomes the command. Raises
+    `InvalidArgumentError` if the file is unreadable, or too large and no regular file.
+    """
     try:
         with Path(path).open("rb") as file:
-            return _bounded(file.read(MAX_BYTES + 1), path)
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                return b"", ("sh", "-c", 'exec "$@" < "$0"', os.path.abspath(path), *command)
+            return _bounded(file.read(MAX_BYTES + 1), path), command
     except OSError as error:
         raise InvalidArgumentError(f"cannot read {path}: {error.strerror}", fields=[("--stdin", str(error.strerror))]) from None
 
@@ -53,6 +59,6 @@ def _bounded(data: bytes, what: str) -> bytes:
         raise InvalidArgumentError(
             f"{what} has more than 1 MiB",
             fields=[("spec.stdin_data", "at most 1 MiB")],
-            hint="have the command read the file itself, for example: sh -c 'exec COMMAND < FILE'",
+            hint="put it into a file and give that with --stdin FILE",
         )
     return data

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def status(daemon, token="@last"):
+    return json.loads(daemon.cli("status", token, "--json").stdout)
+
+
+def test_crunch_shows_children_progress_and_output(shared_daemon):
+    command = [sys.executable, str(EXAMPLES / "crunch.py"), "--seconds", "1", "--workers", "2"]
+    result = shared_daemon.cli("run", "--", *command)
+    assert result.returncode == 0, result.stderr
+    assert "pieces of" in result.stdout
+    assert "primes in" in result.stderr
+    found = status(shared_daemon)
+    assert found["name"] == "crunch.py"
+    assert found["completedCount"] == found["totalCount"] > 0
+    assert found["metrics"]["cpu_time_ns"] > 0.5e9
+
+
+def test_memory_is_billed_once_however_many_children_share_it(shared_daemon):
+    command = [sys.executable, str(EXAMPLES / "memory.py"), "--mib", "100", "--seconds", "4"]
+    result = shared_daemon.cli("run", "-q", "--", *command)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("done\n")
+    peak = status(shared_daemon)["metrics"]["peak_cpu_memory_mb"]
+    assert 95 < peak < 200
+
+
+def test_pipeline_is_one_task(shared_daemon):
+    result = shared_daemon.cli("run", "-q", "--", "sh", str(EXAMPLES / "pipeline.sh"), "1000")
+    assert result.returncode == 0
+    assert "digit 1: 301" in result.stdout
+    assert result.stderr == "done\n"
+
+
+def test_stubborn_ends_by_force_and_leaves_nothing(shared_daemon):
+    token = shared_daemon.cli("submit", "--", sys.executable, str(EXAMPLES / "stubborn.py")).stdout.strip()
+    wait_until(lambda: shared_daemon.cli("logs", token).stdout.count("here to stay") == 2, "parent and child")
+    assert shared_daemon.cli("stop", "--grace", "500ms", token).returncode == 0
+    found = status(shared_daemon, token)
+    assert (found["outcome"], found["exitSignal"], found["unkillablePids"]) == (3, 9, [])
+    pids = [int(line.split()[1]) for line in shared_daemon.cli("logs", token).stdout.splitlines() if "here to stay" in line]
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "crunch.py", "--seconds", "0.2", "--workers", "1"],
+        [sys.executable, "memory.py", "--mib", "16", "--seconds", "0.5"],
+        ["sh", "pipeline.sh", "1000"],
+        [sys.executable, "stubborn.py", "--seconds", "0.2"],
+    ],
+    ids=lambda command: Path(command[1]).stem,
+)
+def test_each_runs_by_itself_too(command):
+    result = subprocess.run(command, check=False, capture_output=True, cwd=EXAMPLES, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
