@@ -48,7 +48,7 @@ def test_bytes_that_are_not_utf_8_do_not_stop_a_task():
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("1.5s", 1.5), ("10m", 600), ("2h30m", 9000), ("250ms", 0.25), ("1d", 86400), ("1h 5m", 3900)],,
+    [("90", 90), ("1.5s", 1.5), ("10m", 600), ("2h30m", 9000), ("250ms", 0.25), ("1d", 86400), ("1h 5m", 3900)],
 )
 def test_spans_are_read(text, seconds):
     assert SPAN.convert(text, None, None) == pytest.approx(seconds)
