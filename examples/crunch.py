@@ -16,11 +16,6 @@ import time
 from multiprocessing import get_context
 from typing import Any
 
-try:
-    from taskmeter.work import current
-except ImportError:
-    current = None  # type: ignore[assignment]
-
 BASE = 100_000_000
 """So far up, the next pieces cost as much as the first."""
 CHUNK = 500
@@ -50,6 +45,15 @@ class Silent:
     def object(self, _: str) -> None: ...
 
 
+def reporter() -> Any:
+    """Return where progress is reported to; outside of a task, Taskmeter's current() leads nowhere too."""
+    try:
+        from taskmeter.work import current  # noqa: PLC0415  # it need not be installed
+    except ImportError:
+        return Silent()
+    return current()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=15.0, help="about how long to work (default: 15)")
@@ -62,7 +66,7 @@ def main() -> None:
         primes_in(BASE + piece * CHUNK)
     piece_seconds = (time.monotonic() - started) / CALIBRATION_PIECES
     pieces = max(int(options.seconds * options.workers / piece_seconds), 1)
-    report: Any = current() if current else Silent()  # outside of a task, current() reports to nobody
+    report = reporter()
     report.progress(total=pieces)
     print(f"{pieces:,} pieces of {CHUNK} numbers for {options.workers} workers", flush=True)
 

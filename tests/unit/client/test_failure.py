@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from taskmeter import errors
 from taskmeter.client.failure import DETAILS_KEY, from_rpc, may_reconnect
 
 
-def trailers(*details: object) -> list[tuple[str, bytes]]:
+def trailers(*details: Message) -> list[tuple[str, bytes]]:
     status = status_pb2.Status(code=3, message="no")
     for detail in details:
         packed = any_pb2.Any()
