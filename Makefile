@@ -38,16 +38,21 @@ test-as-nobody: build ## run them as an ordinary user without cgroups; for root
 $(GROUPS): build
 	@$(RUN)/python tests/run.py $@
 
+define LINTERS
+ruff check .
+ruff format --check .
+mypy $(SOURCES)
+lint-imports
+buf lint protos
+buf format --diff --exit-code protos
+buf breaking protos --against protos/releases/v1.txtpb
+cython-lint native
+stubtest metercore --mypy-config-file pyproject.toml --allowlist native/stubtest.allow --ignore-disjoint-bases
+endef
+export LINTERS
+
 lint: build ## check style, types, import contracts, protos and native code
-	$(RUN)/ruff check .
-	$(RUN)/ruff format --check .
-	$(RUN)/mypy $(SOURCES)
-	$(RUN)/lint-imports
-	$(RUN)/buf lint protos
-	$(RUN)/buf format --diff --exit-code protos
-	$(RUN)/buf breaking protos --against protos/releases/v1.txtpb
-	$(RUN)/cython-lint native
-	MYPYPATH=service:native $(RUN)/stubtest metercore --mypy-config-file pyproject.toml --allowlist native/stubtest.allow --ignore-disjoint-bases
+	@status=0; echo "$$LINTERS" | { while read -r each; do echo "── $$each"; MYPYPATH=service:native $$each || status=1; done; exit $$status; }
 
 bench: build ## run the benchmarks; writes Markdown to bench/results/
 	@$(RUN)/python bench/run.py
