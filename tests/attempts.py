@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,19 @@ class Attempts:
 def proc(pid: int, name: str) -> str:
     """Read one file of /proc/PID."""
     return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8")
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Leave this process none to open; those that it has go on working."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def survivors(token: str) -> list[int]:

@@ -44,33 +44,39 @@ cdef struct Record:
     char data[c_GONE_BYTES]
 
 
-cdef int c_lock_owner(int directory) noexcept nogil:
-    """The pid that holds `lock`; 0 = nobody. We never lock it ourselves: closing it would drop our own lock."""
+cdef int c_lock_owner(int directory, int *owner) noexcept nogil:
+    """Find the pid that holds `lock`, 0 = nobody; returns 0 or errno. We never lock it: closing it would drop our own lock."""
     cdef c_flock whole
     cdef int descriptor = openat(directory, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-    cdef int owner = 0
+    cdef int error = 0
+    owner[0] = 0
     if descriptor < 0:
-        return 0
+        return 0 if errno == ENOENT else errno
     whole.l_type = F_WRLCK
     whole.l_whence = 0
     whole.l_start = 0
     whole.l_len = 0
     whole.l_pid = 0
-    if fcntl(descriptor, F_GETLK, &whole) == 0 and whole.l_type != F_UNLCK:
-        owner = whole.l_pid
+    if fcntl(descriptor, F_GETLK, &whole) != 0:
+        error = errno
+    elif whole.l_type != F_UNLCK:
+        owner[0] = whole.l_pid
     close(descriptor)
-    return owner
+    return error
 
 
-cdef void c_read_record(int directory, const char *name, Record *record, size_t size) noexcept nogil:
+cdef int c_read_record(int directory, const char *name, Record *record, size_t size) noexcept nogil:
+    """Read a record from its start; returns 0 or errno. That a file is not there is no error."""
     cdef int descriptor = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    cdef int error = 0
     record.size = -1
     if descriptor < 0:
-        return
+        return 0 if errno == ENOENT else errno
     record.size = pread(descriptor, record.data, size, 0)
     if record.size < 0:
-        record.size = 0
+        error = errno
     close(descriptor)
+    return error
 
 
 cdef object as_bytes(Record *record):
@@ -86,11 +92,15 @@ def read_records(bytes directory not None):
         if descriptor < 0:
             error = errno
         else:
-            c_read_record(descriptor, "claim", &claim, sizeof(tm_claim))
-            owner = c_lock_owner(descriptor)
-            c_read_record(descriptor, "gone", &gone, c_GONE_BYTES)
-            c_read_record(descriptor, "exit", &exited, sizeof(tm_exit))
-            c_read_record(descriptor, "pid", &started, sizeof(tm_pid))
+            error = c_read_record(descriptor, "claim", &claim, sizeof(tm_claim))
+            if error == 0:
+                error = c_lock_owner(descriptor, &owner)
+            if error == 0:
+                error = c_read_record(descriptor, "gone", &gone, c_GONE_BYTES)
+            if error == 0:
+                error = c_read_record(descriptor, "exit", &exited, sizeof(tm_exit))
+            if error == 0:
+                error = c_read_record(descriptor, "pid", &started, sizeof(tm_pid))
             close(descriptor)
     if error == ENOENT:
         return None
@@ -101,16 +111,16 @@ def read_records(bytes directory not None):
 
 def open_owner(bytes directory not None):
     cdef const char *path = directory
-    cdef int descriptor, owner, pidfd = -1
+    cdef int descriptor, owner = 0, again = 0, pidfd = -1
     with nogil:
         descriptor = c_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        owner = c_lock_owner(descriptor) if descriptor >= 0 else 0
-        if owner > 0:
-            pidfd = <int>syscall(SYS_pidfd_open, owner, <uint32_t>0)
-            if pidfd >= 0 and c_lock_owner(descriptor) != owner:
+        if descriptor >= 0:
+            c_lock_owner(descriptor, &owner)
+            if owner > 0:
+                pidfd = <int>syscall(SYS_pidfd_open, owner, <uint32_t>0)
+            if pidfd >= 0 and (c_lock_owner(descriptor, &again) != 0 or again != owner):
                 close(pidfd)
                 pidfd = -1
-        if descriptor >= 0:
             close(descriptor)
     if pidfd < 0:
         return 0, -1

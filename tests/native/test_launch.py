@@ -17,6 +17,7 @@ from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, PREPARE, REMOVE_CGROUPS, STEPS, Launcher
 from taskmeter.executors import taskdir
 from taskmeter.executors.shimfile import PACKAGED
+from tests.attempts import no_descriptors
 from tests.native.shim.direct import block_for, exit_record
 from tests.waiting import wait_until
 
@@ -237,21 +238,13 @@ def test_launchers_leave_no_threads_or_descriptors() -> None:
     assert threading.active_count() == threads
 
 
-def test_no_descriptors_left_is_an_error_not_a_crash(tmp_path: Path) -> None:
-    import resource
-
-    launcher = Launcher(os.fsencode(PACKAGED))
+def test_no_descriptors_left_is_an_error_not_a_crash(launcher: Launcher, tmp_path: Path) -> None:
     directory = prepare(launcher, tmp_path / "1")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     block = block_for(directory, "true")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
-    try:
+    with no_descriptors():
         launcher.launch(2, os.fsencode(directory), block, b"", (), None, False, None)
         [(_, _, error, _, pid, _)] = results(launcher)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (error, pid) == (errno.EMFILE, 0)
-    launcher.close()
 
 
 def test_reading_a_missing_attempt_gives_none(tmp_path: Path) -> None:

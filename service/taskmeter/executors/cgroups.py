@@ -65,6 +65,12 @@ class Cgroups:
                 _try_rmdir(base)
         return removed
 
+    def close(self) -> None:
+        """Remove the bases if no attempt has a cgroup there; the next daemon makes them again."""
+        for base in (self.v2, self.v1_memory):
+            if base:
+                _try_rmdir(base)
+
 
 def discover(state_dir: Path, store_id: str, setting: str, proc: Path = Path("/proc/self")) -> Cgroups:
     """Find, make and test the bases; remember them in `state_dir`/cgroups. `setting`: "auto", or "off" for none."""

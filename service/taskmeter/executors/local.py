@@ -40,6 +40,7 @@ REMOVE_TRIES = 10
 
 _NS = 1_000_000_000
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 _CONTROL_SIGNAL = signal.SIGRTMIN
 
 log = logging.getLogger(__name__)
@@ -199,7 +200,15 @@ class LocalExecutor:
     def facts(self, token: str, attempt: int) -> Facts:
         watch = self._watches.get(token, attempt)
         alive = watch is not None and watch.alive  # looked at before the records: what a dead shim wrote is there to read
-        facts = read_facts(self._directory(token, attempt), self._boot_id, alive=alive)
+        try:
+            facts = read_facts(self._directory(token, attempt), self._boot_id, alive=alive)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS or not self._started:
+                raise
+            # Nothing can be read just now, so nothing new is known, above all not that its shim is dead. Look again.
+            assert self._loop is not None
+            self._loop.call_later(SWEEP_SECONDS, self._listener, token, attempt)
+            return Facts(claimed=True, alive=True)
         if watch is not None:
             watch.seen_started = watch.seen_started or facts.started is not None
             watch.seen_ended = watch.seen_ended or facts.ended is not None
@@ -252,18 +261,14 @@ class LocalExecutor:
         write_order(directory, taskdir.Control(serial, int(cause), max(0, int(grace_seconds * _NS))))
         watch = self._watches.get(token, attempt)
         if watch is not None and watch.alive:
-            watch.ordered = True
-            self._tell(watch)
+            watch.ordered = True  # while it is being spawned it cannot be told; `_on_results` does that then
+            if watch.pidfd >= 0:
+                _signal(watch.pidfd)
             return
         _, pidfd = open_owner(directory)
         if pidfd >= 0:
             _signal(pidfd)
             os.close(pidfd)
-
-    def _tell(self, watch: Watch) -> None:
-        """Have the shim read its orders. While it is being spawned it cannot be told; `_on_results` does that then."""
-        if watch.pidfd >= 0:
-            _signal(watch.pidfd)
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
         return kill_leftovers(*self._cgroups.find(token, attempt), token, attempt)
@@ -309,6 +314,7 @@ class LocalExecutor:
         self._hints.close()
         self._watches.close()
         self._remover.shutdown(wait=True, cancel_futures=True)
+        self._cgroups.close()
         for _, done, _ in self._requests.values():
             if done is not None:
                 done.cancel()
@@ -331,8 +337,8 @@ class LocalExecutor:
                 if STEPS[step] == "cgroup":
                     log.warning("task %s runs without a cgroup: it could not be made", watch.token)
                     watch.cgroups = self._cgroups.find(watch.token, watch.attempt)
-                if watch.ordered:
-                    self._tell(watch)
+                if watch.ordered and pidfd >= 0:
+                    _signal(pidfd)
             if kind == REMOVE_CGROUPS and error and failed is not None:
                 failed(error)
             if done is not None and not done.done():
@@ -360,7 +366,8 @@ class LocalExecutor:
         for watch in self._watches.all():
             if watch.settled:
                 continue
-            if self._watches.check(watch) or not watch.seen_started:
+            found = not watch.alive and self._watches.attach_owner(watch)  # no descriptor was left when it was adopted
+            if found or self._watches.check(watch) or not watch.seen_started:
                 self._listener(watch.token, watch.attempt)
             elif not watch.seen_ended:
                 stamp = _modified_ns(watch.directory + b"/exit")

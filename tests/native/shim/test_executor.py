@@ -17,7 +17,7 @@ from taskmeter.executors import taskdir
 from taskmeter.executors.leftovers import members
 from taskmeter.executors.taskdir import ExitKind
 from taskmeter.model.task import TaskSpec
-from tests.attempts import Attempts
+from tests.attempts import Attempts, no_descriptors
 from tests.native.shim.conftest import MakeAttempts
 from tests.native.shim.test_shim_stop import armed
 from tests.waiting import wait_until_async
@@ -169,6 +169,31 @@ async def test_a_meter_finds_the_processes_and_pages_of_a_running_attempt(attemp
     assert source.directory == str(attempt.directory)
     for path in filter(None, (source.cgroup_v2, source.cgroup_v1_memory)):
         assert pid in members(path)
+
+
+async def test_without_descriptors_no_running_attempt_looks_lost(attempts: Attempts) -> None:
+    attempt = await attempts.run("sleep", "1000")
+    await attempt.started()
+    with no_descriptors():
+        facts = attempt.facts
+        assert (facts.claimed, facts.alive, facts.ended) == (True, True, None)
+    attempt.stop(0.0)
+    await attempt.over()
+
+
+async def test_an_attempt_adopted_without_descriptors_is_watched_once_there_are_some(make_attempts: MakeAttempts) -> None:
+    first = await make_attempts()
+    attempt = await first.run("sleep", "1000")
+    await attempt.started()
+    await first.executor.close()
+    second = await make_attempts()
+    again = second.know(attempt.token, 1, attempt.incarnation)
+    with no_descriptors():
+        second.executor.adopt(attempt.token, 1)
+        assert again.facts.alive
+    assert again.facts.alive
+    again.stop(0.0)
+    await again.over()
 
 
 def fill(path: Path) -> None:
