@@ -189,7 +189,7 @@ def _row(status: TaskStatus, now: float) -> list[Any]:
         Text(human.size(metrics.peak_memory_bytes), "dim"),
         progress,
         Text(human.rate(status.rate_count_per_second) if done and not status.completed else ""),
-        Text(human.span(status.eta_seconds) if status.eta_seconds is not None else ""),
+        Text(human.about(status.eta_seconds) if status.eta_seconds is not None else ""),
         Text(human.clock(words.elapsed_seconds(status, now) or 0.0)),
         Text(human.tokens(status.tokens.total)),
     ]

@@ -48,6 +48,11 @@ def span(seconds: float | None) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
 
 
+def about(seconds: float | None) -> str:
+    """Return an estimated duration in whole seconds, which is more than it is worth: 9 s, 1 m 11 s."""
+    return NOTHING if seconds is None else span(seconds) if seconds >= 59.5 else f"{math.ceil(max(seconds, 0.0))} s"
+
+
 def clock(seconds: float) -> str:
     """Return a running time that does not jitter in width: 0:07, 12:03, 1:02:03."""
     whole = int(max(seconds, 0.0))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 HEADROOM = 1.25
 """A value at its peak fills four fifths of a sparkline's height, so that lines stay apart."""
+WIDE, NARROW, MIN_SPARK = 61, 36, 8
+"""Columns that the figures beside a sparkline take with and without average and cores, and its least width."""
 HISTORY_COUNT = 32
 HISTORY_SECONDS = 0.5
 
@@ -53,7 +55,7 @@ class Meter:
         if status.total_count or status.completed_count or status.completed_size:
             lines.append(_progress(status, width))
         if status.start_time > 0:
-            lines += [self._gauges(status), _rest(status)]
+            lines += [self._gauges(status, width), _rest(status)]
         said = " · ".join(escape(text) for text in (status.status, status.current_object) if text)
         if said:
             lines.append(_plain(f"now: {said}", "dim"))
@@ -78,47 +80,57 @@ class Meter:
         grid.add_row(left, right)
         return grid
 
-    def _gauges(self, status: TaskStatus) -> RenderableType:
+    def _gauges(self, status: TaskStatus, width: int) -> RenderableType:
+        """One line each for CPU, memory and GPU; the sparkline gives way first, then what is said last."""
         from rich.table import Table
         from rich.text import Text
 
         metrics = status.metrics
-        grid = Table.grid(padding=(0, 2))
-        for justify in ("left", "right", "left", "left", "left", "left"):
-            grid.add_column(justify=justify, no_wrap=True)
-        grid.add_row(
-            Text("CPU", "cyan"),
-            Text(human.percent(metrics.cpu_percent), "bold"),
-            Text(sparkline(self._cpu, metrics.peak_cpu_percent), "cyan"),
-            Text(f"peak {human.percent(metrics.peak_cpu_percent)}"),
-            Text(f"avg {human.percent(metrics.avg_cpu_percent)}", "dim"),
-            Text("" if metrics.cpu_cores is None else f"{human.cores(metrics.cpu_cores)} cores", "dim"),
-        )
-        grid.add_row(
-            Text("RAM", "magenta"),
-            Text(human.size(metrics.memory_bytes), "bold"),
-            Text(sparkline(self._memory, metrics.peak_memory_bytes), "magenta"),
-            Text(f"peak {human.size(metrics.peak_memory_bytes)}"),
-            Text(f"avg {human.mib(metrics.avg_cpu_memory_mb)}", "dim"),
-            "",
-        )
+        columns, spark = (6, width - WIDE) if width >= WIDE + MIN_SPARK else (4, width - NARROW)
+        spark = max(min(spark, HISTORY_COUNT), 0)
+        cores = "" if metrics.cpu_cores is None else f"{human.cores(metrics.cpu_cores)} cores"
+        rows = [
+            (
+                Text("CPU", "cyan"),
+                Text(human.percent(metrics.cpu_percent), "bold"),
+                Text(sparkline(self._cpu, metrics.peak_cpu_percent, spark), "cyan"),
+                Text(f"peak {human.percent(metrics.peak_cpu_percent)}"),
+                Text(f"avg {human.percent(metrics.avg_cpu_percent)}", "dim"),
+                Text(cores, "dim"),
+            ),
+            (
+                Text("RAM", "magenta"),
+                Text(human.size(metrics.memory_bytes), "bold"),
+                Text(sparkline(self._memory, metrics.peak_memory_bytes, spark), "magenta"),
+                Text(f"peak {human.size(metrics.peak_memory_bytes)}"),
+                Text(f"avg {human.mib(metrics.avg_cpu_memory_mb)}", "dim"),
+                Text(""),
+            ),
+        ]
         if metrics.gpu_memory_mb is not None or metrics.gpu_utilization_percent is not None:
-            grid.add_row(
-                Text("GPU", "green"),
-                Text(human.percent(metrics.gpu_utilization_percent), "bold"),
-                Text(human.mib(metrics.gpu_memory_mb)),
-                Text(f"peak {human.percent(metrics.peak_gpu_utilization_percent)}"),
-                Text(f"peak {human.mib(metrics.peak_gpu_memory_mb)}", "dim"),
-                "",
+            rows.append(
+                (
+                    Text("GPU", "green"),
+                    Text(human.percent(metrics.gpu_utilization_percent), "bold"),
+                    Text(human.mib(metrics.gpu_memory_mb)),
+                    Text(f"peak {human.percent(metrics.peak_gpu_utilization_percent)}"),
+                    Text(f"peak {human.mib(metrics.peak_gpu_memory_mb)}", "dim"),
+                    Text(""),
+                )
             )
+        grid = Table.grid(padding=(0, 2))
+        for index in range(columns):
+            grid.add_column(justify="right" if index == 1 else "left", no_wrap=True)
+        for row in rows:
+            grid.add_row(*row[:columns])
         return grid
 
 
-def sparkline(values: deque[float | None], peak: float | None) -> str:
-    """Draw values from 0 to the peak, the newest on the right; a gap where nothing was measured."""
+def sparkline(values: deque[float | None], peak: float | None, width: int) -> str:
+    """Draw the newest values from 0 to the peak, the very newest on the right; a gap where nothing was measured."""
     top = HEADROOM * max([value for value in values if value is not None] + [peak or 0.0, 1e-9])
     drawn = "".join(" " if value is None else BARS[min(int(value / top * 8), 7)] for value in values)
-    return drawn.rjust(HISTORY_COUNT)
+    return drawn.rjust(width)[-width:] if width else ""
 
 
 def bar(part: int, total: int, width: int) -> RenderableType:
@@ -172,13 +184,13 @@ def _progress(status: TaskStatus, width: int) -> RenderableType:
 def _eta(status: TaskStatus) -> str:
     low, high, middle = status.eta_low_seconds, status.eta_high_seconds, status.eta_seconds
     if low is None or high is None or middle is None or high - low < max(2.0, 0.1 * middle):
-        return human.span(middle)
-    return f"{human.span(middle)} ({human.span(low)} to {human.span(high)})"
+        return human.about(middle)
+    return f"{human.about(middle)} ({human.about(low)} to {human.about(high)})"
 
 
 def _rest(status: TaskStatus) -> Text:
     metrics = status.metrics
-    parts = []
+    parts = [f"{human.tokens(status.tokens.total)} tokens = {human.money(status.tokens.total)}"]
     if metrics.process_count:
         parts.append(human.plural(metrics.process_count, "process", "processes"))
     if metrics.thread_count:
@@ -187,7 +199,6 @@ def _rest(status: TaskStatus) -> Text:
         parts.append(f"read {human.size(metrics.io_read_bytes)}")
     if metrics.io_write_bytes is not None:
         parts.append(f"written {human.size(metrics.io_write_bytes)}")
-    parts.append(f"{human.tokens(status.tokens.total)} tokens = {human.money(status.tokens.total)}")
     return _plain(" · ".join(parts), "dim")
 
 

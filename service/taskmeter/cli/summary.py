@@ -105,7 +105,7 @@ def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
         ]
         lines.append(("now", " · ".join(parts)))
     if status.eta_seconds is not None:
-        lines.append(("eta", human.span(status.eta_seconds)))
+        lines.append(("eta", human.about(status.eta_seconds)))
     if status.waiting_reason or status.queue_position is not None:
         lines.append(("waiting", ", ".join(filter(None, [escape(status.waiting_reason), words.detail(status)]))))
     for label, text in (
