@@ -117,6 +117,9 @@ class Router(grpc.GenericRpcHandler):
                         await write_to(parse(data), caller, context)
                     except grpc.aio.AbortError:
                         raise
+                    except grpc.aio.InternalError:
+                        # a write failed: the client has gone, and the cancellation that says so is still on its way
+                        raise asyncio.CancelledError from None
                     except BaseException as error:  # noqa: BLE001  # translated, logged or re-raised in abort()
                         await abort(context, error)
 
