@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from taskmeter.cli import autostart
+from taskmeter.errors import UnavailableError
+from tests.native.users import as_nobody
 from tests.waiting import wait_until
 
 
@@ -95,7 +98,7 @@ def test_a_state_directory_that_cannot_be_made_is_an_error_that_says_why(home, t
     (tmp_path / "file").write_text("")
     result = home.cli("run", "--state-dir", str(tmp_path / "file" / "state"), "--", "true")
     assert result.returncode == 125
-    assert "cannot make the state directory" in result.stderr
+    assert "cannot use the state directory" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["with space", "ünï", "100%", "x" * 120])
@@ -106,3 +109,18 @@ def test_state_directories_of_any_name_work(home, name):
         assert (result.returncode, result.stdout) == (0, "hi\n")
     finally:
         home.end_daemons_of(directory)
+
+
+def test_a_state_directory_of_another_user_is_an_error_that_says_so(tmp_path):
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0)
+
+    def check() -> None:
+        assert not autostart.serves(directory)
+        with pytest.raises(UnavailableError, match="Permission denied"):
+            autostart.ensure(directory)
+
+    if os.getuid():
+        check()
+    else:
+        as_nobody(check)

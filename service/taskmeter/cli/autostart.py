@@ -35,18 +35,18 @@ def ensure(directory: Path) -> None:
     """Return once a daemon serves from this directory. Raises `UnavailableError` if none does within 10 s."""
     if serves(directory) and not _outdated(directory):
         return
+    deadline = time.monotonic() + WAIT_SECONDS
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _lock(directory, deadline):
+            if serves(directory) and (not _outdated(directory) or not _retire(directory, deadline)):
+                return
+            _start(directory, deadline)
     except OSError as error:
         raise UnavailableError(
-            f"cannot make the state directory {directory}: {error.strerror}",
+            f"cannot use the state directory {directory}: {error.strerror}",
             hint="choose another one with --state-dir or TASKMETER_STATE_DIR",
         ) from None
-    deadline = time.monotonic() + WAIT_SECONDS
-    with _lock(directory, deadline):
-        if serves(directory) and (not _outdated(directory) or not _retire(directory, deadline)):
-            return
-        _start(directory, deadline)
 
 
 def serves(directory: Path) -> bool:

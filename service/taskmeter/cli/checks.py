@@ -143,18 +143,18 @@ def limits() -> Iterator[Finding]:
 def state(directory: Path) -> Iterator[Finding]:
     """The state directory and its disk."""
     existing = directory
-    while not existing.exists():
+    while not os.path.exists(existing):
         existing = existing.parent
     writable = os.access(existing, os.W_OK | os.X_OK)
     free = shutil.disk_usage(existing).free
-    text = f"{directory}{'' if directory.exists() else ' (made at first use)'}, {free / 2**30:.1f} GiB free"
+    text = f"{directory}{'' if os.path.exists(directory) else ' (made at first use)'}, {free / 2**30:.1f} GiB free"
     if not writable:
         yield Finding("state", Grade.BROKEN, f"{existing} is not writable", "choose another one with --state-dir")
     elif free < LOW_DISK_BYTES:
         yield Finding("state", Grade.LESS, text, "little room for output and history")
     else:
         yield Finding("state", Grade.FINE, text)
-    if not (directory / "daemon.sock").exists() and len(str(directory / "daemon.sock").encode()) > 107:
+    if not os.path.exists(directory / "daemon.sock") and len(str(directory / "daemon.sock").encode()) > 107:
         yield Finding("socket", Grade.LESS, "its path is too long for a socket", "the socket lies in XDG_RUNTIME_DIR")
 
 
@@ -175,7 +175,7 @@ def native() -> Iterator[Finding]:
 
 def gpus() -> Iterator[Finding]:
     """Whether GPUs can be measured."""
-    if not Path("/dev/nvidiactl").exists():
+    if not os.path.exists("/dev/nvidiactl"):
         yield Finding("GPU", Grade.FACT, "no NVIDIA driver here: GPU figures are absent, not 0")
         return
     try:
@@ -217,7 +217,7 @@ def _own_cgroups() -> dict[str, Path]:
         for name in controllers.split(","):
             if name in mounts:
                 found[name] = mounts[name] / path.lstrip("/")
-    return {name: path for name, path in found.items() if path.is_dir()}
+    return {name: path for name, path in found.items() if os.path.isdir(path)}
 
 
 def _openat2() -> Finding:

@@ -31,7 +31,7 @@ def connect(
     directory = discovery.default_state_dir() if state_dir is None else discovery.as_directory(state_dir)
     if target or (not state_dir and os.environ.get("TASKMETER_TARGET")):
         return SyncClient(target, state_dir=state_dir, on_disconnect=on_disconnect)
-    if not create and not directory.is_dir():
+    if not create and not os.path.isdir(directory):
         raise UnavailableError(
             f"no daemon has served from {directory}", hint="`taskmeter run -- COMMAND` starts one, and the command"
         )

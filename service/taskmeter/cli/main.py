@@ -10,7 +10,7 @@ import click
 
 from taskmeter.cli import exits
 from taskmeter.cli.group import LazyGroup, forget_stdout
-from taskmeter.errors import TaskmeterError
+from taskmeter.errors import InvalidArgumentError, TaskmeterError
 
 _HELP = """Run long jobs under a live meter, stop them cleanly, and know what they cost.
 
@@ -74,5 +74,8 @@ def run(arguments: Sequence[str]) -> int:
     except TaskmeterError as error:
         exits.report(error)
         return exits.OURS if cli.verb in exits.OWN_CODE_VERBS else exits.code_of(error)
+    except UnicodeEncodeError as error:
+        exits.report(InvalidArgumentError(f"{error.object!r} is not UTF-8", hint="names, arguments and tags have to be"))
+        return exits.USAGE
     except KeyboardInterrupt:
         return exits.INTERRUPTED

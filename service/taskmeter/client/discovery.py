@@ -125,7 +125,7 @@ def _target_of(directory: Path) -> str:
     for candidate in sorted(record.grpc if record else (), key=lambda target: not target.startswith("unix:")):
         path = socket_path(candidate)
         return candidate if path is None else unix_target(path)
-    if (directory / SOCKET_NAME).exists():
+    if os.path.exists(directory / SOCKET_NAME):
         return unix_target(directory / SOCKET_NAME)
     raise UnavailableError(f"no daemon has served from {directory}")
 
