@@ -9,6 +9,7 @@ process that ends meanwhile is at worst missing from the sum, never counted twic
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy
+from posix.time cimport clock_gettime, clockid_t, timespec
 
 from metercore._c.linux cimport CPU_COUNT, cpu_set_t, sched_getaffinity
 from metercore._c.taskdir cimport TM_GONE_SLOT_BYTES, TM_MAGIC_GONE, TM_PAGE, TM_VERSION, tm_gone
@@ -46,12 +47,33 @@ cdef void c_read_reaped(c_Slot *slot) noexcept nogil:
             slot.reaped_ns = record.reaped_user_ns + record.reaped_system_ns
 
 
-cdef bint c_read_member(c_Member *member) noexcept nogil:
-    """Read /proc/PID/stat of a member; 0 when that process is no more."""
+cdef bint c_has_run(c_Member *member) noexcept nogil:
+    """Ask the process's CPU clock whether it ran since stat was last read; if not, nothing there can have changed.
+
+    The clock id is that of clock_getcpuclockid(3), CPUCLOCK_SCHED in the kernel's posix-timers.h: in nanoseconds, over all
+    threads, open to any user, and 5 to 10 times cheaper than having stat formatted. A process cannot wait for a child, start a
+    thread or end without running; and one that took over the pid has not run for exactly as long.
+    """
+    cdef timespec used
+    cdef uint64_t clock_ns
+    if clock_gettime(<clockid_t>((~member.pid << 3) | 2), &used) != 0:
+        return 1
+    clock_ns = <uint64_t>used.tv_sec * 1000000000u + <uint64_t>used.tv_nsec
+    if clock_ns == member.clock_ns:
+        return 0
+    member.clock_ns = clock_ns
+    return 1
+
+
+cdef bint c_read_member(c_Slot *slot, c_Member *member) noexcept nogil:
+    """Read /proc/PID/stat of a member unless it is as it was; 0 when that process is no more."""
     cdef char[48] path
     cdef char[1024] text
     cdef c_ProcStat now
     cdef ssize_t got
+    if not c_has_run(member):
+        return 1
+    slot.ran = 1
     c_proc_path(path, member.pid, b"stat")
     got = c_read_kept(&member.descriptor, path, text, 1024)
     if got <= 0 or c_parse_stat(text, <size_t>got, &now) != 0:
@@ -71,10 +93,9 @@ cdef bint c_processes_total(c_Slot *slot, bint all_known, uint64_t *total_ns) no
     """What the shim reaps were members, so its record can have grown only if one died, or with those nobody has seen."""
     cdef int32_t n, kept, processes, threads
     cdef int _pass
-    cdef uint64_t before
     cdef c_Member *member
     cdef bint died
-    cdef bint grown = all_known or slot.gone_serial == 0
+    cdef bint grown = all_known or slot.last_tick_ns == 0
     for _pass in range(PASSES):
         if grown:
             c_read_reaped(slot)
@@ -83,8 +104,7 @@ cdef bint c_processes_total(c_Slot *slot, bint all_known, uint64_t *total_ns) no
         kept = processes = threads = 0
         for n in range(slot.member_count):
             member = &slot.members[n]
-            before = member.rss_pages
-            if not c_read_member(member):
+            if not c_read_member(slot, member):
                 c_member_drop(member)
                 died = 1
                 continue
@@ -92,13 +112,11 @@ cdef bint c_processes_total(c_Slot *slot, bint all_known, uint64_t *total_ns) no
             if member.state != c'Z':
                 processes += 1
                 threads += member.thread_count
-            if member.rss_pages != before:
-                slot.dirty = 1
             slot.members[kept] = member[0]
             kept += 1
         grown = died
         if died:
-            slot.dirty = 1
+            slot.ran = 1
             slot.wants_pss = 1
         slot.member_count = kept
         if processes > 0:  # else the tree has ended: the counts of its last sample stay
@@ -110,12 +128,19 @@ cdef bint c_processes_total(c_Slot *slot, bint all_known, uint64_t *total_ns) no
 
 
 cdef bint c_cpu_total(c_Slot *slot, bint all_known, uint64_t *total_ns) noexcept nogil:
-    """Read the total of the tree; 0 when nothing can be read (any more). `all_known`: its members were just looked for."""
+    """Read the total of the tree, and note whether it ran; 0 when nothing can be read (any more).
+
+    `all_known`: its members were just looked for.
+    """
     cdef char[1024] text
     cdef ssize_t got
+    slot.ran = 0
     if slot.source == SOURCE_CGROUP:
         got = c_read_kept(&slot.cpu_descriptor, slot.cpu_path, text, 1024)
-        return got > 0 and c_parse_usage(text, <size_t>got, total_ns)
+        if got <= 0 or not c_parse_usage(text, <size_t>got, total_ns):
+            return 0
+        slot.ran = total_ns[0] != slot.account.cpu_ns
+        return 1
     return c_processes_total(slot, all_known, total_ns)
 
 

@@ -2,7 +2,7 @@ from libc.stdint cimport int32_t, uint64_t
 
 from metercore.slots cimport c_Slot
 
-cdef bint c_memory_held(c_Slot *slot, uint64_t *bytes_, int *source) noexcept nogil
+cdef bint c_memory_held(c_Slot *slot, bint fresh, uint64_t *bytes_, int *source) noexcept nogil
 cdef void c_read_members(c_Slot *slot) noexcept nogil
 cdef bint c_is_empty(c_Slot *slot) noexcept nogil
 cdef void c_read_counts(c_Slot *slot) noexcept nogil

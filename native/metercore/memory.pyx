@@ -55,9 +55,23 @@ cdef bint c_held_by_cgroup(c_Slot *slot, uint64_t *bytes_) noexcept nogil:
     return 1
 
 
-cdef bint c_held_by_processes(c_Slot *slot, uint64_t *bytes_, int *source) noexcept nogil:
-    """Sum over the living members; 0 when none could be read."""
+cdef bint c_read_held(c_Slot *slot, c_Member *member, bint fresh) noexcept nogil:
+    """Read what one member holds, unless its stat shows the same resident size as then; 0 when it cannot be read.
+
+    Pages that change from file to anonymous leave that size as it is; `fresh`, every ten seconds, sees them too.
+    """
     cdef c_ProcMemory now
+    if slot.in_tree and not fresh and member.held_rss_pages != 0 and member.held_rss_pages == member.rss_pages:
+        return 1
+    if c_read_memory(member.pid, &now) != 0:
+        return 0
+    member.held_bytes = now.anonymous_bytes + now.shared_bytes + now.swap_bytes
+    member.held_rss_pages = member.rss_pages
+    return 1
+
+
+cdef bint c_held_by_processes(c_Slot *slot, bint fresh, uint64_t *bytes_, int *source) noexcept nogil:
+    """Sum over the living members; 0 when none could be read."""
     cdef c_Member *member
     cdef int32_t n
     cdef int32_t alive = 0
@@ -65,9 +79,8 @@ cdef bint c_held_by_processes(c_Slot *slot, uint64_t *bytes_, int *source) noexc
     cdef uint64_t plain = 0
     for n in range(slot.member_count):
         member = &slot.members[n]
-        if member.state == c'Z' or c_read_memory(member.pid, &now) != 0:
+        if member.state == c'Z' or not c_read_held(slot, member, fresh):
             continue
-        member.held_bytes = now.anonymous_bytes + now.shared_bytes + now.swap_bytes
         alive += 1
         plain += member.held_bytes
     if alive == 0:
@@ -94,7 +107,7 @@ cdef bint c_held_by_processes(c_Slot *slot, uint64_t *bytes_, int *source) noexc
     return 1
 
 
-cdef bint c_memory_held(c_Slot *slot, uint64_t *bytes_, int *source) noexcept nogil:
+cdef bint c_memory_held(c_Slot *slot, bint fresh, uint64_t *bytes_, int *source) noexcept nogil:
     """Read what the tree holds now and what the figure is made of; 0 when it cannot be read (any more)."""
     if slot.hold == HOLD_CGROUP_V2 or slot.hold == HOLD_CGROUP_V1:
         source[0] = MEMORY_CGROUP
@@ -103,7 +116,7 @@ cdef bint c_memory_held(c_Slot *slot, uint64_t *bytes_, int *source) noexcept no
         return 0
     if not slot.in_tree:
         c_read_members(slot)
-    return c_held_by_processes(slot, bytes_, source)
+    return c_held_by_processes(slot, fresh, bytes_, source)
 
 
 cdef void c_read_members(c_Slot *slot) noexcept nogil:
@@ -212,6 +225,7 @@ cdef void c_pss_measure(c_Slot *slot, const int32_t *pids, const double *shares,
                 break
         if not slot.members[n].measured and slot.members[n].state != c'Z':
             missing += 1
+    if slot.wants_pss and missing == 0:
+        slot.last_memory_ns = 0  # what newcomers hold counts from the next tick on
     slot.wants_pss = missing > 0
     slot.dirty = 1
-    slot.last_memory_ns = 0

@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """One sample of one slot: CPU each tick, the rest when CPU moved, integrals always."""
 
+from libc.errno cimport EACCES
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
@@ -38,6 +39,7 @@ from metercore.slots cimport (
     SOURCE_CGROUP,
     SOURCE_NONE,
     SOURCE_PROCFS,
+    c_Member,
     c_member_add,
     c_Slot,
 )
@@ -208,6 +210,7 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
     cdef char[8192] text
     cdef int32_t[MOST_IDS] ids
     cdef int32_t count, n
+    cdef c_Member *member
     cdef c_ProcIo one
     cdef uint64_t read_bytes = 0
     cdef uint64_t write_bytes = 0
@@ -225,19 +228,29 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
         read_bytes = one.read_bytes
         write_bytes = one.write_bytes
     if slot.in_tree:
-        count = min(slot.member_count, MOST_IDS)
-        for n in range(count):
-            ids[n] = slot.members[n].pid
+        for n in range(slot.member_count):
+            member = &slot.members[n]
+            if member.io_clock_ns != member.clock_ns or member.clock_ns == 0:  # it ran since
+                got = c_read_io(member.pid, &one)
+                if got == -EACCES:  # not ours to read, so the sum would be of some only
+                    return
+                if got != 0:
+                    continue
+                member.io_clock_ns = member.clock_ns
+                member.read_bytes = one.read_bytes
+                member.write_bytes = one.write_bytes
+            read_bytes += member.read_bytes
+            write_bytes += member.write_bytes
     else:
         snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup_v2)
         count = min(c_read_ids(path, ids, MOST_IDS), MOST_IDS)
-    for n in range(count):
-        got = c_read_io(ids[n], &one)
-        if got == 0:
-            read_bytes += one.read_bytes
-            write_bytes += one.write_bytes
-        elif got == -13:  # EACCES: not ours to read, so the sum would be of some only
-            return
+        for n in range(count):
+            got = c_read_io(ids[n], &one)
+            if got == -EACCES:
+                return
+            if got == 0:
+                read_bytes += one.read_bytes
+                write_bytes += one.write_bytes
     c_grow_io(slot, read_bytes, write_bytes)
 
 
@@ -272,7 +285,7 @@ cdef void c_integrate(c_Slot *slot, uint64_t memory_bytes, uint64_t now_ns) noex
     account.memory_bytes = memory_bytes
 
 
-cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint last) noexcept nogil:
+cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint fresh, bint last) noexcept nogil:
     cdef uint64_t held
     cdef int source = 0
     cdef bint first = slot.memory_total_bytes == ABSENT
@@ -281,7 +294,7 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint last) noex
     # At its end a tree holds nothing any more; that is not a measurement of its life.
     if last and c_is_empty(slot):
         return
-    if not c_memory_held(slot, &held, &source):
+    if not c_memory_held(slot, fresh, &held, &source):
         return
     if gap:
         c_hold_memory(slot, now_ns)
@@ -302,22 +315,19 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint last) noex
 cdef bint c_take_cpu(
     c_Slot *slot, const c_Context *context, uint64_t now_ns, bint gap, bint swept, bint last
 ) noexcept nogil:
-    """Update the CPU total and its windows; true when it moved."""
+    """Update the CPU total and its windows; true when the tree ran."""
     cdef uint64_t total = 0
-    cdef bint moved
     if not c_cpu_total(slot, swept or last, &total):
         return 0
     slot.account.cpu_source = <uint32_t>slot.source
     slot.dipped = total < slot.account.cpu_ns
-    moved = total > slot.account.cpu_ns
-    if moved:
-        slot.account.cpu_ns = total
+    slot.account.cpu_ns = max(slot.account.cpu_ns, total)
     # Without a cgroup a newcomer's CPU arrives with the sweep that finds it, so only what lies between two sweeps is a
     # window; and not while somebody's time is on its way to who will reap him.
     if slot.source == SOURCE_CGROUP or (swept and not slot.dipped):
         c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap)
         slot.account.peak_cpu_cores = max(slot.account.peak_cpu_cores, slot.cores.peak_cores)
-    return moved
+    return slot.ran
 
 
 cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint swept, bint last) noexcept nogil:
@@ -327,25 +337,26 @@ cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint
     cdef bint first = slot.last_tick_ns == 0
     cdef bint gap = not first and now_ns > slot.last_tick_ns + GAP_INTERVALS * context.interval_ns
     cdef bint slow = now_ns >= slot.last_slow_ns + SLOW_NS
-    cdef bint moved
+    cdef bint ran
     if gap:
         slot.account.had_gap = 1
         slot.gap_until_ns = now_ns + GAP_SHOWN_NS
-    moved = c_take_cpu(slot, context, now_ns, gap, swept, last)
+    ran = c_take_cpu(slot, context, now_ns, gap, swept, last)
     if first and slot.account.cpu_source == SOURCE_NONE and slot.source == SOURCE_CGROUP and slot.shim_pid > 0:
         # The cgroup cannot be read after all: fall back to its processes.
         slot.source = SOURCE_PROCFS
         slot.in_tree = 1
         if slot.main_pid > 0:
             c_member_add(slot, slot.main_pid, 0)
-        moved = c_take_cpu(slot, context, now_ns, gap, swept, last)
-    slot.dirty = slot.dirty or moved
+        ran = c_take_cpu(slot, context, now_ns, gap, swept, last)
+    if ran:
+        slot.dirty = 1
+        slot.pss_stale = 1
     slot.last_tick_ns = now_ns
-    # A task without a cgroup may have worked for less than the 10 ms that its processes' totals resolve.
-    c_take_report(slot, now_ns, moved or first or last or slot.in_tree or now_ns >= slot.last_report_ns + SECOND)
+    c_take_report(slot, now_ns, ran or first or last or now_ns >= slot.last_report_ns + SECOND)
     # Half an interval early is on time: ticks jitter.
     if first or last or slow or (slot.dirty and now_ns + context.interval_ns // 2 >= slot.last_memory_ns + pause):
-        c_take_memory(slot, now_ns, gap, last)
+        c_take_memory(slot, now_ns, gap, slow, last)
         if not slot.in_tree and not last:
             c_read_counts(slot)
         if first or last or slow or now_ns + context.interval_ns // 2 >= slot.last_io_ns + SECOND:
@@ -357,6 +368,6 @@ cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint
         slot.last_slow_ns = now_ns
         slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
         c_read_kernel_peak(slot)
-    if now_ns >= slot.last_persist_ns + PERSIST_NS and (slot.dirty or moved or slow):
+    if now_ns >= slot.last_persist_ns + PERSIST_NS and (slot.dirty or ran or slow):
         c_persist(slot, now_ns)
     c_publish(slot, context, now_ns)

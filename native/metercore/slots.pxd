@@ -85,9 +85,14 @@ cdef struct c_Member:
     bint measured            # share is known
     double share             # PSS ÷ RSS when last read; 1 while it was alone
     uint64_t start_ticks
+    uint64_t clock_ns        # its CPU clock when stat was last read
     uint64_t cpu_ns
     uint64_t rss_pages
-    uint64_t held_bytes      # RssAnon + RssShmem + VmSwap when last read
+    uint64_t held_bytes      # RssAnon + RssShmem + VmSwap when last read …
+    uint64_t held_rss_pages  # … and rss_pages then; 0 = never read
+    uint64_t io_clock_ns     # clock_ns when io was last read
+    uint64_t read_bytes
+    uint64_t write_bytes
 
 cdef struct c_Slot:
     # ---- fixed while the slot is open
@@ -126,7 +131,9 @@ cdef struct c_Slot:
     int32_t thread_count
     bint dirty               # used CPU, or changed size, since memory was last read
     bint dipped              # the last CPU total was lower than one before: somebody died and is not accounted for yet
-    bint wants_pss
+    bint ran                 # some member may have run since the tick before
+    bint wants_pss           # there are members whose share is not known, or who share with newcomers or with the dead
+    bint pss_stale           # it ran since shares were last read
     bint pss_denied
     bint resumed
     uint64_t pss_bytes

@@ -76,7 +76,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.member_count = s.member_room = 0
     s.process_count = s.thread_count = 0
     s.dirty = 1
-    s.dipped = s.wants_pss = s.pss_denied = s.resumed = 0
+    s.dipped = s.ran = s.wants_pss = s.pss_stale = s.pss_denied = s.resumed = 0
     s.pss_bytes = s.kernel_peak_bytes = ABSENT
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
     s.next_report_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0

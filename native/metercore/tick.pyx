@@ -71,6 +71,7 @@ cdef bint c_sweep(c_Sampler *s, uint64_t now_ns) noexcept nogil:
             c_member_add(slot, s.tree.found[n].pid, s.tree.found[n].start_ticks)
             slot.wants_pss = 1
             slot.dirty = 1
+            slot.pss_stale = 1
         pthread_mutex_unlock(&slot.work_lock)
     s.sweep_cost_ns = c_thread_cpu_ns() - before
     s.sweep_count += 1
@@ -90,6 +91,7 @@ cdef void c_measure_pss(c_Sampler *s, c_Slot *slot, uint64_t handle, uint64_t no
     pthread_mutex_lock(&slot.work_lock)
     if slot.handle == handle:
         slot.last_pss_ns = now_ns
+        slot.pss_stale = 0
         count = c_pss_candidates(slot, pids, PSS_BATCH)
         if count == 0:
             slot.wants_pss = 0
@@ -134,7 +136,7 @@ cdef void c_share_memory(c_Sampler *s, uint64_t now_ns, uint64_t since_ns) noexc
                 continue
             if now_ns < slot.last_pss_ns + (SECOND // 5 if pass_ == 0 else SECOND):
                 continue
-            if pass_ == 0 and not slot.wants_pss:
+            if not (slot.wants_pss if pass_ == 0 else slot.pss_stale):
                 continue
             before = c_thread_cpu_ns()
             c_measure_pss(s, slot, s.work_handles[at], now_ns)
