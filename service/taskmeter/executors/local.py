@@ -10,7 +10,6 @@ import asyncio
 import errno
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ from taskmeter.executors.records import read_facts, read_order, win_claim, write
 from taskmeter.executors.shimfile import PACKAGED, install_shim
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
-from taskmeter.executors.watch import Watch, Watches
+from taskmeter.executors.watch import Watch, Watches, tell
 from taskmeter.model.task import Cause
 
 SWEEP_SECONDS = 1.0
@@ -41,7 +40,6 @@ REMOVE_TRIES = 10
 _NS = 1_000_000_000
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
-_CONTROL_SIGNAL = signal.SIGRTMIN
 
 log = logging.getLogger(__name__)
 
@@ -261,13 +259,12 @@ class LocalExecutor:
         write_order(directory, taskdir.Control(serial, int(cause), max(0, int(grace_seconds * _NS))))
         watch = self._watches.get(token, attempt)
         if watch is not None and watch.alive:
-            watch.ordered = True  # while it is being spawned it cannot be told; `_on_results` does that then
-            if watch.pidfd >= 0:
-                _signal(watch.pidfd)
+            watch.ordered = True
+            watch.tell()
             return
         _, pidfd = open_owner(directory)
         if pidfd >= 0:
-            _signal(pidfd)
+            tell(pidfd)
             os.close(pidfd)
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
@@ -337,8 +334,6 @@ class LocalExecutor:
                 if STEPS[step] == "cgroup":
                     log.warning("task %s runs without a cgroup: it could not be made", watch.token)
                     watch.cgroups = self._cgroups.find(watch.token, watch.attempt)
-                if watch.ordered and pidfd >= 0:
-                    _signal(pidfd)
             if kind == REMOVE_CGROUPS and error and failed is not None:
                 failed(error)
             if done is not None and not done.done():
@@ -374,13 +369,6 @@ class LocalExecutor:
                 if stamp != watch.exit_stamp_ns:
                     watch.exit_stamp_ns = stamp
                     self._listener(watch.token, watch.attempt)
-
-
-def _signal(pidfd: int) -> None:
-    try:
-        signal.pidfd_send_signal(pidfd, _CONTROL_SIGNAL)
-    except ProcessLookupError:
-        pass
 
 
 def _modified_ns(path: bytes) -> int:

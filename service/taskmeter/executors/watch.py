@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from dataclasses import dataclass
 
 from metercore.attempt import open_owner
@@ -22,7 +23,7 @@ class Watch:
     alive: bool = True
     """The shim's end has not been seen. True from the request to launch it: before its first record there is nothing else."""
     ordered: bool = False
-    """A stop order was written; the shim is told as soon as it can be."""
+    """A stop order was written; whichever shim gets attached is told."""
     settled: bool = False
     cgroups: tuple[str, str] | None = None
     """(v2, v1 memory); None = not known, look for them."""
@@ -30,6 +31,19 @@ class Watch:
     seen_ended: bool = False
     exit_stamp_ns: int = 0
     """Modification time of the exit record when the sweep last looked."""
+
+    def tell(self) -> None:
+        """Have the shim read its orders. While it is being spawned it cannot be told; attaching it does that then."""
+        if self.pidfd >= 0:
+            tell(self.pidfd)
+
+
+def tell(pidfd: int) -> None:
+    """Have a shim read its orders; nothing if it has ended."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGRTMIN)
+    except ProcessLookupError:
+        pass
 
 
 class Watches:
@@ -59,6 +73,8 @@ class Watches:
         if pidfd >= 0:
             self._by_fd[pidfd] = watch
             self._epoll.register(pidfd, select.EPOLLIN)
+        if watch.ordered:
+            watch.tell()
 
     def attach_owner(self, watch: Watch) -> bool:
         """Give a watch the shim that holds the attempt's lock; False when nobody does."""

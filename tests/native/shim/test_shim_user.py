@@ -66,6 +66,7 @@ def test_an_unreadable_working_directory_is_refused_to_an_ordinary_user(open_dir
     status, _ = run_shim(directory, block_for(directory, "true", cwd=os.fsencode(locked)), binary=open_dir / "shim", **as_nobody)
     end = exit_record(directory)
     assert end is not None
+    locked.chmod(0o700)
     assert (status, end.kind, end.stage, end.subject) == (0, ExitKind.EXEC_FAILED, Stage.CWD, str(locked))
 
 
