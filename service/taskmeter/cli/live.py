@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from enum import Enum
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from taskmeter.cli import words
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 FRAME_SECONDS = 0.1
 STATUS_SECONDS = 0.25
 TRAILING_OUTPUT_SECONDS = 10.0
-"""After the task has ended its output is complete; more than that is the connection's fault."""
+"""After the task has ended its output is complete; a longer silence before its end is the connection's fault."""
 
 
 class Leave(Enum):
@@ -69,17 +71,18 @@ class LiveView:
             Keyboard() as keyboard,
             Live(console=terminal, auto_refresh=False, transient=True, vertical_overflow="crop") as live,
         ):
-            ended_at = None
+            last_time = time.monotonic()
             while not feed.finished:
-                for item in feed.get_all(FRAME_SECONDS):
+                items = feed.get_all(FRAME_SECONDS)
+                for item in items:
                     self._take(item, live)
                 left = self._react(keyboard)
                 if left is not None:
                     return left
-                if feed.task_ended:
-                    ended_at = ended_at or time.monotonic()
-                    if time.monotonic() - ended_at > TRAILING_OUTPUT_SECONDS:
-                        break
+                if items:
+                    last_time = time.monotonic()
+                elif feed.task_ended and time.monotonic() - last_time > TRAILING_OUTPUT_SECONDS:
+                    break
                 now = time.time()
                 self._meter.tick(now)
                 live.update(self._draw(now, terminal.width), refresh=True)
@@ -98,11 +101,16 @@ class LiveView:
             self._notice = "connection lost, trying again; the task is not affected"
 
     def _print(self, live: Live, lines: Iterable[tuple[str, str]]) -> None:
-        from rich.text import Text
+        """Print whole lines above the meter; as ready segments, because a task may write a million of them."""
+        from rich.segment import Segment, Segments
+        from rich.style import Style
 
-        text = Text("\n").join(Text(line, _style(stream)) for stream, line in lines)
-        if text:
-            live.console.print(text, soft_wrap=True)
+        styles = {"stdout": None, "stderr": Style(dim=True)}
+        runs = [
+            Segment("".join(f"{line}\n" for _, line in run), styles[stream]) for stream, run in groupby(lines, key=itemgetter(0))
+        ]
+        if runs:
+            live.console.print(Segments(runs), soft_wrap=True, end="")
 
     def _react(self, keyboard: Keyboard) -> Leave | None:
         key = keyboard.key()

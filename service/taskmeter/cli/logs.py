@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskmeter.cli import options
-from taskmeter.cli.output import console, is_terminal, print_json_line
+from taskmeter.cli.output import is_terminal, print_json_line, wants_colour
 from taskmeter.cli.text import decode
 
 if TYPE_CHECKING:
@@ -100,10 +100,13 @@ def _shower() -> Show:
 
 
 def _print_lines(stream: str, lines: list[str]) -> None:
-    from rich.text import Text
-
-    for line in lines:
-        console(err=stream == "stderr").print(Text(line, "dim" if stream == "stderr" else ""), soft_wrap=True)
+    if not lines:
+        return
+    text = "\n".join(lines)
+    if stream == "stderr":
+        click.echo(click.style(text, dim=True) if wants_colour(sys.stderr) else text, err=True)
+    else:
+        click.echo(text)
 
 
 def _json_shower() -> Show:
