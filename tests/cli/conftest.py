@@ -48,7 +48,7 @@ class Home:
                     command = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
                 except OSError:
                     continue
-                if command[3:7] == wanted:
+                if command[4:8] == wanted:
                     found.append(int(entry))
         return found
 

@@ -124,3 +124,12 @@ def test_a_state_directory_of_another_user_is_an_error_that_says_so(tmp_path):
         check()
     else:
         as_nobody(check)
+
+
+def test_modules_beside_the_user_do_not_get_into_the_daemon(home, tmp_path):
+    for name in ("logging", "apsw", "uvloop"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported by mistake')")
+    env = {**home.env, "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "taskmeter", "submit", "--", "true"]
+    result = subprocess.run(command, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -66,7 +66,8 @@ def serves(directory: Path) -> bool:
 
 
 def _start(directory: Path, deadline: float) -> None:
-    command = [sys.executable, "-m", "taskmeter", "serve", "--auto", "--state-dir", str(directory)]
+    # -P: no module of the directory we happen to stand in is imported by mistake
+    command = [sys.executable, "-P", "-m", "taskmeter", "serve", "--auto", "--state-dir", str(directory)]
     with (directory / LOG_NAME).open("ab") as log:
         start = log.tell()
         daemon = subprocess.Popen(
@@ -91,12 +92,11 @@ def _start(directory: Path, deadline: float) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The daemon finds this very package, and is neither a task nor a client of another daemon."""
+    """Return the caller's environment for a daemon that is neither a task nor a client of another one, and starts in /."""
     hidden = {f"TASKMETER_{name}" for name in _NOT_FOR_THE_DAEMON}
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    root = str(Path(__file__).parents[2])
-    if root in sys.path and "site-packages" not in root:
-        kept["PYTHONPATH"] = os.pathsep.join([entry for entry in sys.path if entry] or [root])
+    if kept.get("PYTHONPATH"):
+        kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, filter(None, kept["PYTHONPATH"].split(os.pathsep))))
     return kept
 
 
