@@ -50,6 +50,8 @@ def directories(base: Path, count: int) -> list[str]:
     found = [base / str(n) for n in range(count)]
     for directory in found:
         (directory / "task").mkdir(parents=True)
+        (directory / "task" / "report").touch()
+        (directory / "gone").write_bytes(bytes(4096))
     return list(map(str, found))
 
 

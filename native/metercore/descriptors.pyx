@@ -8,7 +8,7 @@ one is exactly the one needed next, so an LRU over the limit would never hit.
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
 
-from metercore._c.atomic cimport __ATOMIC_RELAXED, c_fetch_add_i64, c_load_i64
+from metercore._c.atomic cimport __ATOMIC_RELAXED, c_fetch_add_i64, c_load_i64, c_store_i64
 from metercore._c.linux cimport (
     O_CLOEXEC,
     O_NOCTTY,
@@ -24,19 +24,20 @@ from metercore._c.linux cimport (
 )
 
 cdef int64_t c_kept = 0
+cdef int64_t c_most = 0           # as last read
 cdef int64_t c_forced_limit = -1
 
 
 cdef bint c_may_keep() noexcept nogil:
-    """Take one place in the pool; 0 when it is full."""
+    """Take one place in the pool; 0 when it is full, also by the limit as it is now."""
     cdef rlimit limit
-    cdef int64_t most = c_forced_limit
-    if most < 0:
-        if getrlimit(RLIMIT_NOFILE, &limit) != 0:
-            return 0
-        most = <int64_t>(limit.rlim_cur // 2)
-    if c_fetch_add_i64(&c_kept, 1, __ATOMIC_RELAXED) < most:
+    cdef int64_t before = c_fetch_add_i64(&c_kept, 1, __ATOMIC_RELAXED)
+    if before < (c_load_i64(&c_most, __ATOMIC_RELAXED) if c_forced_limit < 0 else c_forced_limit):
         return 1
+    if c_forced_limit < 0 and getrlimit(RLIMIT_NOFILE, &limit) == 0:
+        c_store_i64(&c_most, <int64_t>(limit.rlim_cur // 2), __ATOMIC_RELAXED)
+        if before < <int64_t>(limit.rlim_cur // 2):
+            return 1
     c_fetch_add_i64(&c_kept, -1, __ATOMIC_RELAXED)
     return 0
 

@@ -140,8 +140,9 @@ cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexc
     slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
     # Spread the slow reads of slots that were opened together.
     slot.last_slow_ns = now_ns - (<uint64_t>slot.index * 157000000u) % SLOW_NS
+    # A page is written only after a second: an attempt that did not last as long is settled from its end just as well.
+    slot.last_persist_ns = now_ns
     c_sample(slot, context, now_ns, 0, 0)
-    c_persist(slot, now_ns)
 
 
 # ----------------------------------------------------------------------------------------------------------- report

@@ -410,7 +410,10 @@ cdef class Sampler:
             life_ns = c_settle(&slot.account, &ending, self.c.context.online_cores)
             if life_ns == 0:
                 life_ns = now_ns - min(slot.account.first_monotonic_ns, now_ns)
-            c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
+            if slot.meter_descriptor >= 0:
+                c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
+            else:
+                c_meter_write(slot.meter_path, &slot.account)
             if peak > 0:
                 slot.view.shown.kernel_peak_memory_bytes = peak
             reading.view = slot.view
