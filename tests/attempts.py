@@ -8,6 +8,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from taskmeter.model.ids import new_incarnation, new_token
 from taskmeter.model.task import Cause, TaskSpec
 
 DEADLINE_SECONDS = 30.0
+CUT_OFF_SECONDS = 300.0
+"""Timeout of every attempt, so that none outlives a test run that was killed."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -81,7 +84,9 @@ class Attempts:
     """An executor and the attempts made with it; `close` ends them all."""
 
     def __init__(self, state_dir: Path, **options: Any) -> None:
-        self.executor = LocalExecutor(state_dir, store_id="test", **options)
+        # A name of its own in the cgroup tree: other runs of these tests may be at work at the same time.
+        store_id = f"test-{sha256(bytes(state_dir)).hexdigest()[:8]}-{os.getpid()}"
+        self.executor = LocalExecutor(state_dir, store_id=store_id, **options)
         self._made: dict[tuple[str, int], Attempt] = {}
 
     async def start(self) -> None:
@@ -104,6 +109,7 @@ class Attempts:
         return made
 
     async def launch(self, made: Attempt, *argv: str, environment: dict[str, str] | None = None, **spec: Any) -> Attempt:
+        spec.setdefault("timeout_seconds", CUT_OFF_SECONDS)
         order = Launch(made.token, made.number, made.incarnation, TaskSpec(argv, **spec), environment or {})
         await self.executor.launch(order)
         return made

@@ -1,14 +1,23 @@
-"""Trees that do not want to end. Each says "armed" on stdout once it stands; all ignore SIGTERM unless said otherwise."""
+"""Trees that do not want to end. Each says "armed" on stdout once it stands; all ignore SIGTERM.
+
+They end by themselves after two minutes all the same, lest a test run that was cut off leaves them to the machine for ever.
+"""
 
 PREAMBLE = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+END = time.monotonic() + 120
 def armed():
     os.write(1, b"armed\\n")
 def rest():
+    signal.alarm(120)
     while True:
         signal.pause()
+def hop():
+    while time.monotonic() < END:
+        if os.fork():
+            os._exit(0)
 """
 
 SCRIPTS = {
@@ -82,7 +91,7 @@ rest()
 """,
     "respawner": """
 def keep(n):
-    while True:
+    while time.monotonic() < END:
         if os.fork() == 0:
             os.setsid()
             os._exit(0) if n == 0 else keep(n - 1)
@@ -99,18 +108,15 @@ rest()
 if os.fork() == 0:
     os.setsid()
     armed()
-    while True:
-        if os.fork():
-            os._exit(0)
+    hop()
 rest()
 """,
     "several_hoppers": """
 for _ in range(4):
     if os.fork() == 0:
         os.setsid()
-        while True:
-            if os.fork():
-                os._exit(0)
+        hop()
+        os._exit(0)
 armed()
 rest()
 """,

@@ -155,7 +155,7 @@ async def test_the_lock_names_the_shim_while_it_lives_and_nobody_after(attempts:
 
 
 async def test_a_killed_shim_leaves_facts_that_say_so_and_its_tree_can_be_killed(both_attempts: Attempts) -> None:
-    # Without a cgroup we may be outrun by processes that fork and exit faster than /proc can be read: the shim is the one who isn't.
+    # Without a shim and without a cgroup, processes that fork and exit faster than we read /proc may outrun us.
     tree = "several_hoppers" if both_attempts.executor.cgroups.v2 else "double_fork"
     attempt = await both_attempts.run(sys.executable, "-S", "-c", script(tree))
     await armed(attempt)
