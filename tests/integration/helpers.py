@@ -75,8 +75,9 @@ class Failure:
 
     def __init__(self, error: grpc.RpcError) -> None:
         self.code: grpc.StatusCode = error.code()
-        self.message: str = error.details()
-        raw = next(value for name, value in error.trailing_metadata() if name == "grpc-status-details-bin")
+        self.message = str(error.details())
+        trailer: Any = error.trailing_metadata()
+        raw = next(value for name, value in trailer if name == "grpc-status-details-bin")
         status = status_pb2.Status.FromString(raw)
         assert (status.code, status.message) == (self.code.value[0], self.message)
         infos, self.fields, self.retry_seconds = [], {}, None

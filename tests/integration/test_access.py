@@ -24,8 +24,8 @@ METHODS = [f"/{service.full_name}/{method.name}" for service in SERVICES for met
 
 def raw(daemon: Daemon, path: str, data: bytes, key: str | None = None) -> Failure:
     """Send any bytes to any method and return how it failed."""
-    metadata = [("authorization", f"Bearer {daemon.key if key is None else key}")]
-    call = daemon.channel.unary_unary(path)
+    metadata = (("authorization", f"Bearer {daemon.key if key is None else key}"),)
+    call: Any = daemon.channel.unary_unary(path)
     try:
         call(data, metadata=metadata, timeout=10)
     except grpc.RpcError as error:
@@ -152,7 +152,7 @@ def test_a_caller_that_hangs_up_loses_nothing_that_was_accepted(daemon: Daemon) 
 
     def all_settled() -> bool:
         info = daemon.calls.GetServerInfo()
-        return info.running_count == 0 and info.waiting_count == 0
+        return (info.running_count, info.waiting_count) == (0, 0)
 
     wait_until(all_settled, "whatever was accepted has run")
     for task in daemon.calls.ListTasks(page_size=1000).tasks:

@@ -22,11 +22,12 @@ def test_higher_priority_goes_first_then_first_come_first_served() -> None:
 
 def test_the_bound_on_running_tasks_holds_and_a_freed_slot_goes_to_the_next() -> None:
     scheduler = Scheduler(max_running=1, max_waiting=1)
-    assert scheduler.has_room
+    assert (scheduler.has_room, scheduler.is_full) == (True, False)
     scheduler.take_slot("a")
-    assert not scheduler.has_room and not scheduler.is_full
+    assert (scheduler.has_room, scheduler.is_full) == (False, False)
     scheduler.enqueue(waiting("b", 1))
-    assert scheduler.is_full and scheduler.next() is None
+    assert (scheduler.has_room, scheduler.is_full) == (False, True)
+    assert scheduler.next() is None
     scheduler.free_slot("a")
     assert not scheduler.has_room, "the waiting one is served before a newcomer"
     assert scheduler.next() == "b"
