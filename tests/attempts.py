@@ -8,6 +8,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from taskmeter.executors import LocalExecutor
 from taskmeter.executors.taskdir import Exit, unpack_exit
 from taskmeter.model.ids import new_incarnation, new_token
 from taskmeter.model.task import Cause, TaskSpec
+from tests.waiting import wait_until_async
 
 DEADLINE_SECONDS = 30.0
 CUT_OFF_SECONDS = 300.0
@@ -126,12 +128,17 @@ class Attempts:
             if made.facts.alive and made.facts.gone is None:
                 made.stop(0.0, serial=1_000_000)
         for made in self._made.values():
-            if made.facts.alive:
-                await made.until(lambda facts: facts.gone or not facts.alive)
+            await wait_until_async(partial(over_now, made), f"{made.token} is over")
             made.executor.kill_leftovers(made.token, made.number)
             made.executor.settle(made.token, made.number)
         await self.executor.close()
         self.executor.cgroups.sweep(lambda _token, _attempt: True)
+
+
+def over_now(attempt: Attempt) -> bool:
+    """Whether nothing more will happen to an attempt."""
+    facts = attempt.facts
+    return facts.gone is not None or not facts.alive
 
 
 def proc(pid: int, name: str) -> str:

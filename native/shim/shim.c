@@ -343,7 +343,8 @@ static void supervise(void)
             end_the_rest();
         }
         read_ctl();
-        if (task.timer >= 0 && now_ns(CLOCK_BOOTTIME) >= task.deadline_ns) {
+        if (task.deadline_ns && now_ns(CLOCK_BOOTTIME) >= task.deadline_ns) {
+            task.deadline_ns = 0;
             close(task.timer);
             task.timer = -1;
             if (main_alive) /* during a stop, too, it leaves one grace period from now */
@@ -475,16 +476,16 @@ static bool open_cgroups(const struct block *block)
     return true;
 }
 
-static void start_timer(void)
+/* The timeout counts the time a machine sleeps, which ppoll's own does not. */
+static bool start_timer(void)
 {
     struct itimerspec when = {0};
-    task.timer = -1;
     if (!task.deadline_ns)
-        return;
+        return true;
     when.it_value.tv_sec = (time_t)(task.deadline_ns / NS_PER_S);
     when.it_value.tv_nsec = (long)(task.deadline_ns % NS_PER_S);
     task.timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
-    timerfd_settime(task.timer, TFD_TIMER_ABSTIME, &when, NULL);
+    return task.timer >= 0 && timerfd_settime(task.timer, TFD_TIMER_ABSTIME, &when, NULL) == 0;
 }
 
 /* Fork the main process; false when it could not be, with `outcome` saying why. */
@@ -499,7 +500,7 @@ static bool start_main(const struct block *block)
         refuse_exit(TM_STAGE_OUTPUT, errno, 126);
         return false;
     }
-    if (pipe2(ends, O_CLOEXEC)) {
+    if (!start_timer() || pipe2(ends, O_CLOEXEC)) {
         refuse_exit(TM_STAGE_FORK, errno, 126);
         return false;
     }
@@ -566,7 +567,6 @@ int main(int argc, char **argv)
     block_forget(&block);
     if (running) {
         shield_from_oom();
-        start_timer();
         supervise();
     } else {
         write_exit();

@@ -13,6 +13,7 @@ from taskmeter.executors.shimfile import PACKAGED
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
 TOKEN = "tk_0123456789abcdefghijkl"
 INCARNATION = 77
+PLAIN = 'exec 3<"$0"; exec "$@"'
 
 
 def make_attempt(directory: Path) -> Path:
@@ -35,12 +36,14 @@ def block_for(directory: Path, *argv: str, **more: Any) -> bytes:
     return taskdir.pack_launch(taskdir.LaunchBlock(**{**defaults, **more}))
 
 
-def start_shim(directory: Path, block: bytes, *, binary: Path = PACKAGED, **options: Any) -> subprocess.Popen[bytes]:
-    """Start a shim with `block` on descriptor 3; `options` go to Popen (user, group, …)."""
+def start_shim(
+    directory: Path, block: bytes, *, binary: Path = PACKAGED, script: str = PLAIN, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start a shim with `block` on descriptor 3; `script`: the shell's; `options` go to Popen (user, …)."""
     memory = os.memfd_create("block")
     os.write(memory, block)
     # dash has no descriptors above 9, so the shell opens it anew.
-    command = ["/bin/sh", "-c", 'exec 3<"$0"; exec "$@"', f"/proc/self/fd/{memory}", str(binary), str(directory)]
+    command = ["/bin/sh", "-c", script, f"/proc/self/fd/{memory}", str(binary), str(directory)]
     try:
         return subprocess.Popen(
             command, pass_fds=(memory,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,17 @@ def test_limits_and_priority_are_those_of_the_block(open_dir: Path) -> None:
     )
     run_shim(directory, block)
     assert (directory / "task" / "stdout").read_text().split() == ["64", "128", "0", "5"]
+
+
+def test_a_shim_without_descriptors_says_so(open_dir: Path) -> None:
+    deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 10**12
+    for limit, kind in [(10, ExitKind.EXEC_FAILED), (11, ExitKind.EXEC_FAILED), (30, ExitKind.EXITED)]:
+        directory = make_attempt(open_dir / str(limit))
+        script = f'exec 3<"$0"; ulimit -n {limit}; exec "$@"'
+        assert run_shim(directory, block_for(directory, "true", deadline_boottime_ns=deadline), script=script)[0] == 0
+        end = exit_record(directory)
+        assert end is not None
+        assert (end.kind, end.error) == (kind, 0 if kind is ExitKind.EXITED else errno.EMFILE)
 
 
 @pytest.mark.root
