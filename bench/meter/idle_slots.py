@@ -37,6 +37,7 @@ def main() -> None:
                 made.append(path)
                 Path(path, "cgroup.procs").write_text(f"{sleepers[-1].pid}\n")
             (base / str(n) / "task").mkdir(parents=True)
+            (base / str(n) / "task" / "report").touch()
             sampler.open(os.getpid(), sleepers[-1].pid, str(base / str(n)), cgroup_v2=v2, cgroup_v1_memory=v1)
         time.sleep(12.0)  # until the young are old
         shares, per_slot = [], []

@@ -139,7 +139,8 @@ cdef bint c_cpu_total(c_Slot *slot, bint all_known, uint64_t *total_ns) noexcept
         got = c_read_kept(&slot.cpu_descriptor, slot.cpu_path, text, 1024)
         if got <= 0 or not c_parse_usage(text, <size_t>got, total_ns):
             return 0
-        slot.ran = total_ns[0] != slot.account.cpu_ns
+        slot.ran = total_ns[0] != slot.last_total_ns
+        slot.last_total_ns = total_ns[0]
         return 1
     return c_processes_total(slot, all_known, total_ns)
 

@@ -32,12 +32,11 @@ from metercore.meterpage cimport c_boot_id, c_meter_read, c_meter_store
 from metercore.peak cimport c_peak_update
 from metercore.procfs cimport c_ProcIo, c_ProcStat, c_read_io, c_read_stat, c_tick_ns
 from metercore.publish cimport c_Context, c_publish
-from metercore.rate cimport c_rate_update
+from metercore.rate cimport c_rate_now, c_rate_update
 from metercore.report cimport c_report_counters, c_report_text
 from metercore.slots cimport (
     ABSENT,
     SOURCE_CGROUP,
-    SOURCE_NONE,
     SOURCE_PROCFS,
     c_Member,
     c_member_add,
@@ -313,48 +312,63 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint fresh, bin
 # ----------------------------------------------------------------------------------------------------------- a tick
 
 
-cdef bint c_take_cpu(
-    c_Slot *slot, const c_Context *context, uint64_t now_ns, bint gap, bint swept, bint last
+cdef void c_take_cpu(
+    c_Slot *slot, const c_Context *context, uint64_t total_ns, uint64_t now_ns, bint gap, bint swept
 ) noexcept nogil:
-    """Update the CPU total and its windows; true when the tree ran."""
-    cdef uint64_t total = 0
-    if not c_cpu_total(slot, swept or last, &total):
-        return 0
+    """Update the CPU total and its windows."""
     slot.account.cpu_source = <uint32_t>slot.source
-    slot.dipped = total < slot.account.cpu_ns
-    slot.account.cpu_ns = max(slot.account.cpu_ns, total)
+    slot.dipped = total_ns < slot.account.cpu_ns
+    slot.account.cpu_ns = max(slot.account.cpu_ns, total_ns)
     # Without a cgroup a newcomer's CPU arrives with the sweep that finds it, so only what lies between two sweeps is a
     # window; and not while somebody's time is on its way to who will reap him.
     if slot.source == SOURCE_CGROUP or (swept and not slot.dipped):
         c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap)
         slot.account.peak_cpu_cores = max(slot.account.peak_cpu_cores, slot.cores.peak_cores)
-    return slot.ran
+
+
+cdef bint c_is_quiet(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    """Tell whether nothing that is shown will change before the tree runs again."""
+    if slot.dirty or slot.ran or slot.cores.now_cores != 0.0 or now_ns < slot.gap_until_ns or slot.view.shown.has_eta:
+        return 0
+    return c_rate_now(&slot.rate_count) == 0.0 and c_rate_now(&slot.rate_size) == 0.0
 
 
 cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint swept, bint last) noexcept nogil:
     """Take one sample at `now_ns`; the caller holds work_lock. `last`: everything, whether it is due or not."""
-    cdef uint64_t age = now_ns - min(slot.account.first_monotonic_ns, now_ns)
-    cdef uint64_t pause = min(max(age // MEMORY_SHARE_OF_AGE, context.interval_ns), SECOND)
+    cdef uint64_t age, pause
     cdef bint first = slot.last_tick_ns == 0
     cdef bint gap = not first and now_ns > slot.last_tick_ns + GAP_INTERVALS * context.interval_ns
     cdef bint slow = now_ns >= slot.last_slow_ns + SLOW_NS
-    cdef bint ran
-    if gap:
-        slot.account.had_gap = 1
-        slot.gap_until_ns = now_ns + GAP_SHOWN_NS
-    ran = c_take_cpu(slot, context, now_ns, gap, swept, last)
-    if first and slot.account.cpu_source == SOURCE_NONE and slot.source == SOURCE_CGROUP and slot.shim_pid > 0:
+    cdef bint wants_report = first or last or now_ns >= slot.last_report_ns + SECOND
+    cdef uint64_t total_ns = 0
+    cdef bint known = c_cpu_total(slot, swept or last, &total_ns)
+    cdef bint ran = slot.ran
+    if slot.quiet and not ran and not wants_report and not gap:
+        # A sleeping task costs one read per tick and shows once a second that it still sleeps.
+        slot.cores.window_start_ns = now_ns
+        slot.last_tick_ns = now_ns
+        return
+    age = now_ns - min(slot.account.first_monotonic_ns, now_ns)
+    pause = min(max(age // MEMORY_SHARE_OF_AGE, context.interval_ns), SECOND)
+    if first and not known and slot.source == SOURCE_CGROUP and slot.shim_pid > 0:
         # The cgroup cannot be read after all: fall back to its processes.
         slot.source = SOURCE_PROCFS
         slot.in_tree = 1
         if slot.main_pid > 0:
             c_member_add(slot, slot.main_pid, 0)
-        ran = c_take_cpu(slot, context, now_ns, gap, swept, last)
+        known = c_cpu_total(slot, 1, &total_ns)
+    if known:
+        c_take_cpu(slot, context, total_ns, now_ns, gap, swept)
+    if gap:
+        slot.account.had_gap = 1
+        slot.gap_until_ns = now_ns + GAP_SHOWN_NS
+    if not slot.dirty and not first:
+        c_hold_memory(slot, slot.last_tick_ns)  # it slept up to there
     if ran:
         slot.dirty = 1
         slot.pss_stale = 1
     slot.last_tick_ns = now_ns
-    c_take_report(slot, now_ns, ran or first or last or now_ns >= slot.last_report_ns + SECOND)
+    c_take_report(slot, now_ns, ran or wants_report)
     # Half an interval early is on time: ticks jitter.
     if first or last or slow or (slot.dirty and now_ns + context.interval_ns // 2 >= slot.last_memory_ns + pause):
         c_take_memory(slot, now_ns, gap, slow, last)
@@ -372,3 +386,4 @@ cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint
     if now_ns >= slot.last_persist_ns + PERSIST_NS and (slot.dirty or ran or slow):
         c_persist(slot, now_ns)
     c_publish(slot, context, now_ns)
+    slot.quiet = c_is_quiet(slot, now_ns)

@@ -94,9 +94,24 @@ cdef struct c_Member:
     uint64_t read_bytes
     uint64_t write_bytes
 
+# What a tick of a sleeping task touches comes first: two cache lines.
 cdef struct c_Slot:
+    # ---- under work_lock, held by whoever samples: the thread, or a caller for the first and the last sample
+    pthread_mutex_t work_lock
+    uint64_t handle          # generation << 32 | index; 0 = free. Changed under the table's lock too
+    char *cpu_path           # v2 cpu.stat; NULL = none
+    int source
+    int cpu_descriptor
+    bint in_tree             # its members are found by the tree
+    bint quiet               # nothing shown changes until it runs again
+    bint ran                 # some member may have run since the tick before
+    bint dirty               # it ran since memory was last read
+    uint64_t last_total_ns   # as read from the cgroup
+    uint64_t last_tick_ns
+    uint64_t last_report_ns
+    uint64_t last_slow_ns
+    c_Peak cores
     # ---- fixed while the slot is open
-    uint64_t handle          # generation << 32 | index; 0 = free
     uint32_t index
     int32_t shim_pid
     int32_t main_pid
@@ -105,17 +120,12 @@ cdef struct c_Slot:
     char *meter_path
     char *gone_path
     char *cgroup_v2          # NULL = none
-    char *cpu_path           # v2 cpu.stat; NULL = none
     char *memory_path        # memory.stat; NULL = none
     char *cgroup_memory      # the directory that memory_path lies in
-    bint in_tree             # its members are found by the tree
     int64_t spec_total_count
     int64_t spec_total_size
-    # ---- under work_lock, held by whoever samples: the thread, or a caller for the first and the last sample
-    pthread_mutex_t work_lock
-    int source
+    # ---- under work_lock
     int hold
-    int cpu_descriptor
     int memory_descriptor
     int report_descriptor
     int gone_descriptor
@@ -129,26 +139,20 @@ cdef struct c_Slot:
     int32_t member_room
     int32_t process_count
     int32_t thread_count
-    bint dirty               # used CPU, or changed size, since memory was last read
     bint dipped              # the last CPU total was lower than one before: somebody died and is not accounted for yet
-    bint ran                 # some member may have run since the tick before
     bint wants_pss           # there are members whose share is not known, or who share with newcomers or with the dead
     bint pss_stale           # it ran since shares were last read
     bint pss_denied
     bint resumed
     uint64_t pss_bytes
     uint64_t kernel_peak_bytes
-    uint64_t last_tick_ns
     uint64_t last_memory_ns
     uint64_t last_io_ns
-    uint64_t last_slow_ns
-    uint64_t last_report_ns
     uint64_t next_report_try_ns
     uint64_t last_persist_ns
     uint64_t last_pss_ns
     uint64_t gap_until_ns
     double allowed_cores
-    c_Peak cores
     c_Rate rate_count
     c_Rate rate_size
     c_Eta eta

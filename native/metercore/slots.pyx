@@ -70,13 +70,13 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     memset(&s.account, 0, sizeof(s.account))
     s.account.io_read_bytes = s.account.io_write_bytes = ABSENT
     s.memory_total_bytes = ABSENT
-    s.reaped_ns = 0
+    s.reaped_ns = s.last_total_ns = 0
     s.gone_serial = 0
     s.members = NULL
     s.member_count = s.member_room = 0
     s.process_count = s.thread_count = 0
     s.dirty = 1
-    s.dipped = s.ran = s.wants_pss = s.pss_stale = s.pss_denied = s.resumed = 0
+    s.dipped = s.quiet = s.ran = s.wants_pss = s.pss_stale = s.pss_denied = s.resumed = 0
     s.pss_bytes = s.kernel_peak_bytes = ABSENT
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
     s.next_report_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0

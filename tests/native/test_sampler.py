@@ -233,7 +233,7 @@ def test_an_idle_task_does_not_change_but_its_integrals_grow(sampler: Sampler, p
     for _ in range(3):
         sampler.tick(skip_seconds=0.11)
     before, then = sampler.version(handle), sampler.read(handle)
-    for _ in range(20):
+    for _ in range(31):
         sampler.tick(skip_seconds=0.1)
     assert sampler.version(handle) == before
     now = sampler.read(handle)
@@ -254,7 +254,7 @@ def test_memory_integrates_exactly_while_it_is_constant(sampler: Sampler, plante
     after = sampler.read(handle)
     assert after.memory_bytes == before.memory_bytes
     seconds = (after.memory_byte_ns2 - before.memory_byte_ns2) / 2e9 / after.memory_bytes
-    assert 10.0 <= seconds < 15.0
+    assert 9.0 <= seconds < 15.0  # what sleeps is published once a second
 
 
 def test_a_late_tick_is_a_gap_with_exact_cpu_and_no_peak(sampler: Sampler, planted: Plant) -> None:
@@ -270,7 +270,7 @@ def test_a_late_tick_is_a_gap_with_exact_cpu_and_no_peak(sampler: Sampler, plant
     assert after.gap
     assert after.peak_cpu_percent == before.peak_cpu_percent
     assert after.memory_byte_ns2 - before.memory_byte_ns2 >= 2 * 60 * 10**9 * before.memory_bytes, "held over the hole"
-    for _ in range(30):
+    for _ in range(40):
         sampler.tick(skip_seconds=0.1)
     assert not sampler.read(handle).gap
     assert read_meter(str(tree.directory / "meter"))["had_gap"]
