@@ -47,7 +47,8 @@ log = logging.getLogger(__name__)
 class LocalExecutor:
     """Implements `core.ports.Executor` on one event loop; a native thread of its own does what could block it.
 
-    `ids`: (uid, gid) that tasks run as; only a root daemon can have others than its own. `packaged_shim`: for tests.
+    `ids`: (uid, gid) that tasks run as; only a root daemon can have others than its own, and its state directory has to be
+    traversable for them. `packaged_shim`: for tests.
     """
 
     def __init__(
