@@ -6,4 +6,6 @@ from metercore.slots cimport c_Slot
 cdef int64_t c_integrated_realtime(const c_Slot *slot, uint64_t now_ns) noexcept nogil
 cdef void c_persist(c_Slot *slot, uint64_t now_ns) noexcept nogil
 cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil
-cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint swept, bint last) noexcept nogil
+cdef void c_sample(
+    c_Slot *slot, const c_Context *context, uint64_t now_ns, bint swept, bint asleep, bint last
+) noexcept nogil

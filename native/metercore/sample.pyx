@@ -141,7 +141,7 @@ cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexc
     slot.last_slow_ns = now_ns - (<uint64_t>slot.index * 157000000u) % SLOW_NS
     # A page is written only after a second: an attempt that did not last as long is settled from its end just as well.
     slot.last_persist_ns = now_ns
-    c_sample(slot, context, now_ns, 0, 0)
+    c_sample(slot, context, now_ns, 0, 0, 0)
 
 
 # ----------------------------------------------------------------------------------------------------------- report
@@ -333,18 +333,26 @@ cdef bint c_is_quiet(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     return c_rate_now(&slot.rate_count) == 0.0 and c_rate_now(&slot.rate_size) == 0.0
 
 
-cdef void c_sample(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint swept, bint last) noexcept nogil:
-    """Take one sample at `now_ns`; the caller holds work_lock. `last`: everything, whether it is due or not."""
+cdef void c_sample(
+    c_Slot *slot, const c_Context *context, uint64_t now_ns, bint swept, bint asleep, bint last
+) noexcept nogil:
+    """Take one sample at `now_ns`; the caller holds work_lock.
+
+    `swept`: new processes were just looked for. `asleep`: the cgroup around the tree's own did not run since the tick before.
+    `last`: everything, whether it is due or not.
+    """
     cdef uint64_t age, pause
     cdef bint first = slot.last_tick_ns == 0
     cdef bint gap = not first and now_ns > slot.last_tick_ns + GAP_INTERVALS * context.interval_ns
     cdef bint slow = now_ns >= slot.last_slow_ns + SLOW_NS
     cdef bint wants_report = first or last or now_ns >= slot.last_report_ns + SECOND
     cdef uint64_t total_ns = 0
-    cdef bint known = c_cpu_total(slot, swept or last, &total_ns)
-    cdef bint ran = slot.ran
-    if slot.quiet and not ran and not wants_report and not gap:
-        # A sleeping task costs one read per tick and shows once a second that it still sleeps.
+    cdef bint known, ran
+    asleep = asleep and slot.quiet and not wants_report and not gap
+    known = not asleep and c_cpu_total(slot, swept or last, &total_ns)
+    ran = known and slot.ran
+    if asleep or (slot.quiet and not ran and not wants_report and not gap):
+        # A sleeping task costs one read per tick, or none, and shows once a second that it still sleeps.
         slot.cores.window_start_ns = now_ns
         slot.last_tick_ns = now_ns
         return

@@ -12,9 +12,21 @@ cdef struct c_RootChange:
     bint added
     uint64_t owner
 
+# The cgroup that holds the tasks' cgroups. While its total stands still, so does that of each of them.
+cdef struct c_Parent:
+    char *path               # of its cpu.stat
+    int descriptor
+    bint ran
+    uint64_t last_total_ns
+
+cdef enum:
+    MOST_PARENTS = 8
+
 cdef struct c_Sampler:
     c_Slots slots
     c_Context context        # fields are written under wake_lock, read by the thread; each is one aligned word
+    c_Parent[MOST_PARENTS] parents   # grows under slots.lock, never shrinks; values are of whoever ticks
+    int parent_count
     # ---- of whoever ticks: the thread, or one caller at a time
     c_Tree tree
     c_Slot **work            # copy of slots.open as of work_change
@@ -55,3 +67,4 @@ cdef class Sampler:
     cdef c_Slot *slot_of(self, uint64_t handle) except NULL
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil
     cdef void join(self) noexcept
+    cdef int parent_of(self, str cgroup_v2) except -2

@@ -34,6 +34,7 @@ from metercore._c.pthread cimport (
     sigfillset,
 )
 from metercore.clock cimport c_monotonic_ns
+from metercore.descriptors cimport c_keep_closed
 from metercore.encode cimport HOT_BYTES, c_encode_hot
 from metercore.errors cimport raise_errno
 from metercore.meterpage cimport c_meter_read, c_meter_store, c_meter_write
@@ -142,9 +143,13 @@ cdef class Sampler:
             self.start()
 
     def __dealloc__(self):
+        cdef int n
         if self.c == NULL:
             return
         self.join()
+        for n in range(self.c.parent_count):
+            c_keep_closed(&self.c.parents[n].descriptor)
+            free(self.c.parents[n].path)
         c_slots_close(&self.c.slots)
         c_tree_close(&self.c.tree)
         pthread_cond_destroy(&self.c.wake)
@@ -273,6 +278,24 @@ cdef class Sampler:
             self.c.tree_slots -= 1
         pthread_mutex_unlock(&self.c.roots_lock)
 
+    cdef int parent_of(self, str cgroup_v2) except -2:
+        """Find or add the entry of the cgroup around this one; -1 when there is none, or too many."""
+        cdef bytes path = os.fsencode(os.path.dirname(cgroup_v2) + "/cpu.stat")
+        cdef int n
+        for n in range(self.c.parent_count):
+            if <bytes>self.c.parents[n].path == path:
+                return n
+        if self.c.parent_count == MOST_PARENTS or not os.path.exists(path):
+            return -1
+        n = self.c.parent_count
+        self.c.parents[n].path = c_copy(os.fsdecode(path))
+        self.c.parents[n].descriptor = -1
+        self.c.parents[n].ran = 1
+        pthread_mutex_lock(&self.c.slots.lock)
+        self.c.parent_count += 1
+        pthread_mutex_unlock(&self.c.slots.lock)
+        return n
+
     def open(
         self,
         int32_t shim_pid,
@@ -314,6 +337,7 @@ cdef class Sampler:
                     slot.source = SOURCE_CGROUP
                     slot.cgroup_v2 = c_copy(cgroup_v2)
                     slot.cpu_path = c_copy(cgroup_v2 + "/cpu.stat")
+                    slot.parent = self.parent_of(cgroup_v2)
                 if cgroup_v2 and os.path.exists(cgroup_v2 + "/memory.stat"):
                     slot.hold = HOLD_CGROUP_V2
                     slot.cgroup_memory = c_copy(cgroup_v2)
@@ -405,7 +429,7 @@ cdef class Sampler:
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
             now_ns = c_monotonic_ns() + self.c.skipped_ns
-            c_sample(slot, &self.c.context, now_ns, 0, 1)
+            c_sample(slot, &self.c.context, now_ns, 0, 0, 1)
             slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
             life_ns = c_settle(&slot.account, &ending, self.c.context.online_cores)
             if life_ns == 0:

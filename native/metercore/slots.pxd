@@ -102,6 +102,7 @@ cdef struct c_Slot:
     char *cpu_path           # v2 cpu.stat; NULL = none
     int source
     int cpu_descriptor
+    int parent               # of the sampler's c_Parent; -1 = none
     bint in_tree             # its members are found by the tree
     bint quiet               # nothing shown changes until it runs again
     bint ran                 # some member may have run since the tick before

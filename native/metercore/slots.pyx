@@ -65,6 +65,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.in_tree = 0
     s.spec_total_count = s.spec_total_size = 0
     s.source = SOURCE_NONE
+    s.parent = -1
     s.hold = HOLD_NONE
     s.cpu_descriptor = s.memory_descriptor = s.report_descriptor = s.gone_descriptor = s.meter_descriptor = -1
     memset(&s.account, 0, sizeof(s.account))

@@ -11,7 +11,9 @@ from metercore._c.pthread cimport (
     pthread_mutex_lock,
     pthread_mutex_unlock,
 )
+from metercore.cgroup cimport c_parse_usage
 from metercore.clock cimport c_monotonic_ns, c_thread_cpu_ns
+from metercore.descriptors cimport c_read_kept
 from metercore.memory cimport c_pss_candidates, c_pss_measure
 from metercore.procfs cimport c_ProcMemory, c_read_memory, c_read_rollup
 from metercore.sample cimport c_sample
@@ -167,12 +169,27 @@ cdef void c_copy_open(c_Sampler *s) noexcept nogil:
     pthread_mutex_unlock(&s.slots.lock)
 
 
+cdef void c_read_parents(c_Sampler *s) noexcept nogil:
+    """See under which cgroups anybody ran since the tick before. Read before their children: who runs later is seen next time."""
+    cdef char[1024] text
+    cdef uint64_t total_ns = 0
+    cdef ssize_t got
+    cdef int n, count
+    pthread_mutex_lock(&s.slots.lock)
+    count = s.parent_count
+    pthread_mutex_unlock(&s.slots.lock)
+    for n in range(count):
+        got = c_read_kept(&s.parents[n].descriptor, s.parents[n].path, text, 1024)
+        s.parents[n].ran = got <= 0 or not c_parse_usage(text, <size_t>got, &total_ns) or total_ns != s.parents[n].last_total_ns
+        s.parents[n].last_total_ns = total_ns
+
+
 cdef void c_tick(c_Sampler *s) noexcept nogil:
     """Sample every open slot once."""
     cdef uint64_t before = c_thread_cpu_ns()
     cdef uint64_t now_ns = c_monotonic_ns() + s.skipped_ns
     cdef uint64_t since_ns = now_ns - s.last_tick_ns if s.last_tick_ns else 0
-    cdef bint swept
+    cdef bint swept, asleep
     cdef uint32_t n
     cdef c_Slot *slot
     s.last_tick_ns = now_ns
@@ -180,6 +197,7 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
     c_copy_open(s)
     c_apply_roots(s)
     swept = c_sweep(s, now_ns)
+    c_read_parents(s)
     for n in range(s.work_count):
         slot = s.work[n]
         pthread_mutex_lock(&slot.work_lock)
@@ -187,7 +205,8 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
             # Stamped right before its reads: with many slots the first and the last are milliseconds apart.
             now_ns = c_monotonic_ns() + s.skipped_ns
             if now_ns > slot.last_tick_ns:
-                c_sample(slot, &s.context, now_ns, swept, 0)
+                asleep = slot.parent >= 0 and not s.parents[slot.parent].ran
+                c_sample(slot, &s.context, now_ns, swept, asleep, 0)
         pthread_mutex_unlock(&slot.work_lock)
     if s.work_count > 0:
         c_share_memory(s, now_ns, since_ns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -243,6 +244,38 @@ def test_an_idle_task_does_not_change_but_its_integrals_grow(sampler: Sampler, p
     assert before < sampler.version(handle) <= before + 3, "integrals alone show once in ten seconds"
 
 
+def test_a_sleeper_that_wakes_is_seen_at_once_in_full(sampler: Sampler, planted: Plant) -> None:
+    code = (
+        SAY
+        + """
+import signal, time
+def work(*_):
+    begin = time.process_time()
+    block = bytearray(b"x") * (60 * 2**20)
+    while time.process_time() - begin < 0.4: pass
+    say("done")
+    signal.pause()
+signal.signal(signal.SIGUSR1, work)
+say("up")
+signal.pause()
+"""
+    )
+    tree = planted(*python(code))
+    tree.wait_for("up")
+    handle = tree.open(sampler)
+    reading_when(sampler, handle, lambda now: now.cpu_cores == 0.0 and now.memory_bytes > 0, "it is at rest")
+    for _ in range(40):
+        sampler.tick(skip_seconds=0.1)
+    before = sampler.read(handle)
+    signal.pidfd_send_signal(tree.main, signal.SIGUSR1)
+    done = tree.directory / "task" / "work" / "done"
+    reading_when(sampler, handle, lambda _: done.exists(), "it has worked")
+    after = reading_when(sampler, handle, lambda now: now.memory_bytes > 60 * MIB, "its memory is seen")
+    assert 0.35e9 < after.cpu_ns - before.cpu_ns < 2e9
+    assert after.peak_cpu_percent > before.peak_cpu_percent or before.peak_cpu_percent > 40
+    assert after.memory_byte_ns2 >= before.memory_byte_ns2
+
+
 def test_memory_integrates_exactly_while_it_is_constant(sampler: Sampler, planted: Plant) -> None:
     tree = planted(*python("block = bytearray(b'x') * (100 * 2**20)\n" + IDLE))
     tree.wait_for("up")
@@ -295,7 +328,6 @@ signal.pause()
 """
     tree = planted(*python(code))
     handle = tree.open(sampler, total_count=5, total_size=7)
-    assert sampler.read(handle).total_count == 5
     reading = reading_when(sampler, handle, lambda now: now.eta_seconds is not None, "there is an estimate")
     assert (reading.total_count, reading.total_size) == (1000, 10**6)
     assert (reading.status, reading.current_object) == ("working", "a file")
