@@ -6,6 +6,7 @@ each living member, its own time and that of the children it waited for. Read in
 process that ends meanwhile is at worst missing from the sum, never counted twice: its time moves up, to where we have been.
 """
 
+from libc.errno cimport ENOENT, ESRCH
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy
@@ -76,6 +77,9 @@ cdef bint c_read_member(c_Slot *slot, c_Member *member) noexcept nogil:
     slot.ran = 1
     c_proc_path(path, member.pid, b"stat")
     got = c_read_kept(&member.descriptor, path, text, 1024)
+    if got < 0 and got != -ESRCH and got != -ENOENT:
+        member.clock_ns = 0  # not readable now, such as without a free descriptor: it lives on as last seen
+        return 1
     if got <= 0 or c_parse_stat(text, <size_t>got, &now) != 0:
         return 0
     if member.start_ticks == 0:

@@ -2,8 +2,12 @@ from libc.stdint cimport uint64_t
 
 from metercore.slots cimport c_Slot
 
+cdef enum:
+    GAP_INTERVALS = 6
+
 cdef struct c_Context:
     uint64_t interval_ns
+    uint64_t gap_ns         # a later tick is a gap: nobody knows what happened in between
     double online_cores
     double quota_cores      # 0 = none
 

@@ -56,8 +56,6 @@ cdef uint64_t SECOND = 1000000000u
 cdef uint64_t MEMORY_SHARE_OF_AGE = 10
 # … and everything once in this time although it is idle.
 cdef uint64_t SLOW_NS = 10 * 1000000000u
-# A tick later than this many intervals is a gap: nobody knows what happened in between.
-cdef uint64_t GAP_INTERVALS = 6
 # Published for so long, that a subscriber at 1 Hz sees it.
 cdef uint64_t GAP_SHOWN_NS = 2000000000u
 cdef uint64_t PERSIST_NS = 1000000000u
@@ -343,7 +341,7 @@ cdef void c_sample(
     """
     cdef uint64_t age, pause
     cdef bint first = slot.last_tick_ns == 0
-    cdef bint gap = not first and now_ns > slot.last_tick_ns + GAP_INTERVALS * context.interval_ns
+    cdef bint gap = not first and now_ns > slot.last_tick_ns + context.gap_ns
     cdef bint slow = now_ns >= slot.last_slow_ns + SLOW_NS
     cdef bint wants_report = first or last or now_ns >= slot.last_report_ns + SECOND
     cdef uint64_t total_ns = 0

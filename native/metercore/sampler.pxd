@@ -4,7 +4,8 @@ from posix.time cimport clockid_t
 from metercore._c.pthread cimport pthread_cond_t, pthread_mutex_t, pthread_t
 from metercore.encode cimport c_Tariff
 from metercore.publish cimport c_Context
-from metercore.slots cimport c_Slot, c_Slots
+from metercore.settle cimport c_Ending
+from metercore.slots cimport c_Slot, c_Slots, c_View
 from metercore.tree cimport c_Tree
 
 cdef struct c_RootChange:
@@ -67,4 +68,5 @@ cdef class Sampler:
     cdef c_Slot *slot_of(self, uint64_t handle) except NULL
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil
     cdef void join(self) noexcept
+    cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil
     cdef int parent_of(self, str cgroup_v2) except -2

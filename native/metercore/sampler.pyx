@@ -38,6 +38,7 @@ from metercore.descriptors cimport c_keep_closed
 from metercore.encode cimport HOT_BYTES, c_encode_hot
 from metercore.errors cimport raise_errno
 from metercore.meterpage cimport c_meter_read, c_meter_store, c_meter_write
+from metercore.publish cimport GAP_INTERVALS
 from metercore.reading cimport Reading
 from metercore.sample cimport c_integrated_realtime, c_persist, c_sample, c_start
 from metercore.settle cimport c_Ending, c_final_view, c_settle
@@ -57,6 +58,7 @@ from metercore.slots cimport (
     c_slot_unlist,
     c_slots_close,
     c_slots_open,
+    c_View,
 )
 from metercore.tick cimport c_run, c_tick
 from metercore.tokens cimport c_int_wide
@@ -106,6 +108,7 @@ cdef int c_fill_ending(
     ending.max_rss_bytes = max_rss_bytes
     ending.read_bytes = ABSENT if read_bytes is None else read_bytes
     ending.write_bytes = ABSENT if write_bytes is None else write_bytes
+    ending.most_held_ns = ABSENT
     return 0
 
 
@@ -210,6 +213,8 @@ cdef class Sampler:
             raise ValueError(f"a sampling rate is {SLOWEST_HZ} to {FASTEST_HZ} Hz")
         pthread_mutex_lock(&self.c.wake_lock)
         self.c.context.interval_ns = <uint64_t>(1e9 / hz)
+        # Until the next tick the time since the one before is measured by the longer of both intervals.
+        self.c.context.gap_ns = max(self.c.context.gap_ns, GAP_INTERVALS * self.c.context.interval_ns)
         pthread_cond_signal(&self.c.wake)
         pthread_mutex_unlock(&self.c.wake_lock)
 
@@ -401,6 +406,29 @@ cdef class Sampler:
         pthread_mutex_unlock(&slot.view_lock)
         return reading
 
+    cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil:
+        """Take the last sample, close the account, persist it, copy it into the view, release the slot; under work_lock."""
+        cdef uint64_t now_ns = c_monotonic_ns() + self.c.skipped_ns
+        cdef uint64_t life_ns
+        c_sample(slot, &self.c.context, now_ns, 0, 0, 1)
+        slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
+        # The wall clock may have been set meanwhile; the last value is never held beyond now.
+        ending.most_held_ns = now_ns - min(slot.account.last_monotonic_ns, now_ns)
+        life_ns = c_settle(&slot.account, ending, self.c.context.online_cores)
+        if life_ns == 0:
+            life_ns = now_ns - min(slot.account.first_monotonic_ns, now_ns)
+        if slot.meter_descriptor >= 0:
+            c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
+        else:
+            c_meter_write(slot.meter_path, &slot.account)
+        if kernel_peak_bytes > 0:
+            slot.view.shown.kernel_peak_memory_bytes = kernel_peak_bytes
+        view[0] = slot.view
+        c_final_view(view, &slot.account, life_ns, slot.allowed_cores, self.c.context.online_cores)
+        if slot.in_tree:
+            self.add_root(slot, 0)
+        c_slot_release(slot)
+
     def finish(
         self,
         uint64_t handle,
@@ -421,33 +449,22 @@ cdef class Sampler:
         cdef c_Slot *slot = self.slot_of(handle)
         cdef Reading reading = Reading.__new__(Reading)
         cdef c_Ending ending
-        cdef uint64_t now_ns, life_ns
         cdef uint64_t peak = kernel_peak_memory_bytes
+        cdef bint open_ = 0
         c_fill_ending(
             &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
         )
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
-            now_ns = c_monotonic_ns() + self.c.skipped_ns
-            c_sample(slot, &self.c.context, now_ns, 0, 0, 1)
-            slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
-            life_ns = c_settle(&slot.account, &ending, self.c.context.online_cores)
-            if life_ns == 0:
-                life_ns = now_ns - min(slot.account.first_monotonic_ns, now_ns)
-            if slot.meter_descriptor >= 0:
-                c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
-            else:
-                c_meter_write(slot.meter_path, &slot.account)
-            if peak > 0:
-                slot.view.shown.kernel_peak_memory_bytes = peak
-            reading.view = slot.view
-            c_final_view(&reading.view, &slot.account, life_ns, slot.allowed_cores, self.c.context.online_cores)
-            if slot.in_tree:
-                self.add_root(slot, 0)
-            c_slot_release(slot)
+            open_ = slot.handle == handle  # nobody finished it while we waited
+            if open_:
+                self.conclude(slot, &ending, peak, &reading.view)
             pthread_mutex_unlock(&slot.work_lock)
-            c_slot_unlist(&self.c.slots, slot)
-            c_slot_give(&self.c.slots, slot)
+            if open_:
+                c_slot_unlist(&self.c.slots, slot)
+                c_slot_give(&self.c.slots, slot)
+        if not open_:
+            raise KeyError(handle)
         return reading
 
 

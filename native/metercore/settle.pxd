@@ -11,6 +11,7 @@ cdef struct c_Ending:
     uint64_t max_rss_bytes
     uint64_t read_bytes         # ABSENT = not readable
     uint64_t write_bytes
+    uint64_t most_held_ns       # bound of how long the last value is held; ABSENT = none
 
 cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_cores) noexcept nogil
 cdef void c_final_view(

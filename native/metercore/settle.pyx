@@ -36,6 +36,8 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
     since_ns = account.last_realtime_ns if account.last_realtime_ns > 0 else <int64_t>(ending.start_time * 1e9)
     since_ns = <int64_t>(ending.end_time * 1e9) - since_ns if since_ns > 0 and ending.end_time > 0.0 else 0
     since_ns = max(since_ns, 0)
+    if <uint64_t>since_ns > ending.most_held_ns:
+        since_ns = <int64_t>ending.most_held_ns
     if since_ns > GAP_NS and account.sample_count > 0:
         account.had_gap = 1
     last_bytes = account.memory_bytes

@@ -16,6 +16,7 @@ from metercore.clock cimport c_monotonic_ns, c_thread_cpu_ns
 from metercore.descriptors cimport c_read_kept
 from metercore.memory cimport c_pss_candidates, c_pss_measure
 from metercore.procfs cimport c_ProcMemory, c_read_memory, c_read_rollup
+from metercore.publish cimport GAP_INTERVALS
 from metercore.sample cimport c_sample
 from metercore.sampler cimport c_Sampler
 from metercore.slots cimport HOLD_PROCESSES, c_member_add, c_Slot, c_slot_of
@@ -210,6 +211,7 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
         pthread_mutex_unlock(&slot.work_lock)
     if s.work_count > 0:
         c_share_memory(s, now_ns, since_ns)
+    s.context.gap_ns = GAP_INTERVALS * s.context.interval_ns
     s.sample_count += s.work_count
     s.tick_count += 1
     s.busy_ns += c_thread_cpu_ns() - before

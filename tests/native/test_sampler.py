@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -187,6 +188,55 @@ def test_forks_that_share_memory_are_billed_once(sampler: Sampler, planted: Plan
     assert reading.memory_source == expected
     assert max(peaks) < 450 * MIB, "never fivefold"
     assert sampler.read(handle).peak_memory_bytes == max(peaks)
+
+
+def test_a_cgroup_without_memory_bills_shared_pages_once_too(sampler: Sampler, planted: Plant) -> None:
+    tree = planted(*python(SHARED))
+    has_memory = os.path.exists(f"{tree.cgroup_v2}/memory.stat")
+    bare = "" if has_memory else tree.cgroup_v2  # with a memory controller: the process tree alone
+    handle = sampler.open(tree.shim.pid, tree.main_pid, str(tree.directory), cgroup_v2=bare)
+    reading = reading_when(
+        sampler, handle, lambda now: now.process_count == 5 and 190 < now.memory_bytes / MIB < 260, "five processes share 200 MiB"
+    )
+    assert reading.memory_source == MemorySource.PSS
+    assert reading.pss_bytes == reading.memory_bytes
+    assert reading.peak_memory_bytes < 450 * MIB
+    assert reading.source == (MetricsSource.CGROUP if bare else MetricsSource.PROCFS)
+
+
+def test_a_faster_rate_is_no_gap(sampler: Sampler, planted: Plant) -> None:
+    tree = planted(*python(IDLE))
+    sampler.set_hz(0.1)
+    handle = tree.open(sampler)
+    sampler.tick(skip_seconds=10)
+    sampler.set_hz(20.0)
+    sampler.tick(skip_seconds=9)
+    assert not sampler.read(handle).gap
+    sampler.tick(skip_seconds=9)
+    assert sampler.read(handle).gap
+
+
+def test_without_any_free_descriptor_nothing_is_taken_for_dead(sampler: Sampler, planted: Plant) -> None:
+    tree = planted(*python(BURN))
+    handle = tree.open(sampler)
+    descriptors.set_limit(0)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    other = Sampler(start=False)
+    again = tree.open(other)  # it keeps no descriptor
+    before = other.read(again)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(int(name) for name in os.listdir("/proc/self/fd")), limit[1]))
+        for _ in range(20):
+            other.tick(skip_seconds=0.1)
+        during = other.read(again)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        descriptors.set_limit(-1)
+    assert during.cpu_ns >= before.cpu_ns
+    assert during.process_count == before.process_count
+    after = reading_when(other, again, lambda now: now.cpu_ns > during.cpu_ns + 1e8, "it is metered again")
+    assert after.process_count == 1
+    assert sampler.finish(handle).measured
 
 
 def test_a_written_file_is_no_memory_but_is_io(sampler: Sampler, planted: Plant) -> None:
