@@ -12,7 +12,6 @@ from posix.signal cimport sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, clockid_t, timespec
 
 from metercore._c.linux cimport _SC_NPROCESSORS_ONLN, sysconf
-from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport (
     SIG_SETMASK,
     pthread_cond_destroy,
@@ -37,13 +36,12 @@ from metercore.clock cimport c_monotonic_ns
 from metercore.descriptors cimport c_keep_closed
 from metercore.encode cimport HOT_BYTES, c_encode_hot
 from metercore.errors cimport raise_errno
-from metercore.meterpage cimport c_meter_read, c_meter_store, c_meter_write
+from metercore.meterpage cimport c_meter_store, c_meter_write
 from metercore.publish cimport GAP_INTERVALS
 from metercore.reading cimport Reading
 from metercore.sample cimport c_integrated_realtime, c_persist, c_sample, c_start
-from metercore.settle cimport c_Ending, c_final_view, c_settle
+from metercore.settle cimport c_Ending, c_fill_ending, c_final_view, c_settle
 from metercore.slots cimport (
-    ABSENT,
     HOLD_CGROUP_V1,
     HOLD_CGROUP_V2,
     HOLD_PROCESSES,
@@ -96,20 +94,6 @@ cdef char *c_copy(object text) except? NULL:
     if copy == NULL:
         raise MemoryError
     return copy
-
-
-cdef int c_fill_ending(
-    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
-) except -1:
-    ending.start_time = start_time
-    ending.end_time = end_time
-    ending.reaped_cpu_ns = reaped_cpu_ns
-    ending.cgroup_cpu_ns = cgroup_cpu_ns
-    ending.max_rss_bytes = max_rss_bytes
-    ending.read_bytes = ABSENT if read_bytes is None else read_bytes
-    ending.write_bytes = ABSENT if write_bytes is None else write_bytes
-    ending.most_held_ns = ABSENT
-    return 0
 
 
 cdef class Sampler:
@@ -466,37 +450,3 @@ cdef class Sampler:
         if not open_:
             raise KeyError(handle)
         return reading
-
-
-def settle_files(
-    str directory not None,
-    *,
-    double start_time=0.0,
-    double end_time=0.0,
-    reaped_cpu_ns=0,
-    cgroup_cpu_ns=0,
-    max_rss_bytes=0,
-    read_bytes=None,
-    write_bytes=None,
-    kernel_peak_memory_bytes=0,
-):
-    """Close the account of an attempt that is not open: from its meter page, if it has one, and what is known of its end.
-
-    The page is written; that it cannot be (a full disk) does not change the result.
-    """
-    cdef tm_meter account
-    cdef c_Ending ending
-    cdef uint64_t life_ns
-    cdef double online = <double>sysconf(_SC_NPROCESSORS_ONLN)
-    cdef Reading reading = Reading.__new__(Reading)
-    cdef bytes path = os.fsencode(directory + "/meter")
-    memset(&account, 0, sizeof(account))
-    account.io_read_bytes = account.io_write_bytes = ABSENT
-    reading.view.shown.kernel_peak_memory_bytes = kernel_peak_memory_bytes or ABSENT
-    reading.view.shown.pss_bytes = ABSENT
-    c_fill_ending(&ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes)
-    c_meter_read(path, &account)
-    life_ns = c_settle(&account, &ending, online)
-    c_meter_write(path, &account)
-    c_final_view(&reading.view, &account, life_ns, online, online)
-    return reading

@@ -17,3 +17,6 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
 cdef void c_final_view(
     c_View *view, const tm_meter *account, uint64_t life_ns, double allowed_cores, double online_cores
 ) noexcept nogil
+cdef int c_fill_ending(
+    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+) except -1

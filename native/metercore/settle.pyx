@@ -8,10 +8,16 @@ start) to that maximum at its end, the source is RSS. For a task of 20 ms this i
 """
 
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
+from metercore._c.linux cimport _SC_NPROCESSORS_ONLN, sysconf
 from metercore._c.meter cimport tm_meter
+from metercore.meterpage cimport c_meter_read, c_meter_write
+from metercore.reading cimport Reading
 from metercore.slots cimport ABSENT, MEMORY_RSS, SOURCE_CGROUP, SOURCE_RUSAGE, c_Shown, c_View
 from metercore.tokens cimport c_add_trapezoid, c_wide_double
+
+import os
 
 # Nobody looked for longer than this before the end: the account says that it has a hole.
 cdef int64_t GAP_NS = 5000000000
@@ -101,3 +107,51 @@ cdef void c_final_view(
     view.memory_byte_ns2_low = account.memory_byte_ns2_low
     view.memory_byte_ns2_high = account.memory_byte_ns2_high
     view.version += 1
+
+
+cdef int c_fill_ending(
+    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+) except -1:
+    ending.start_time = start_time
+    ending.end_time = end_time
+    ending.reaped_cpu_ns = reaped_cpu_ns
+    ending.cgroup_cpu_ns = cgroup_cpu_ns
+    ending.max_rss_bytes = max_rss_bytes
+    ending.read_bytes = ABSENT if read_bytes is None else read_bytes
+    ending.write_bytes = ABSENT if write_bytes is None else write_bytes
+    ending.most_held_ns = ABSENT
+    return 0
+
+
+def settle_files(
+    str directory not None,
+    *,
+    double start_time=0.0,
+    double end_time=0.0,
+    reaped_cpu_ns=0,
+    cgroup_cpu_ns=0,
+    max_rss_bytes=0,
+    read_bytes=None,
+    write_bytes=None,
+    kernel_peak_memory_bytes=0,
+):
+    """Close the account of an attempt that is not open: from its meter page, if it has one, and what is known of its end.
+
+    The page is written; that it cannot be (a full disk) does not change the result.
+    """
+    cdef tm_meter account
+    cdef c_Ending ending
+    cdef uint64_t life_ns
+    cdef double online = <double>sysconf(_SC_NPROCESSORS_ONLN)
+    cdef Reading reading = Reading.__new__(Reading)
+    cdef bytes path = os.fsencode(directory + "/meter")
+    memset(&account, 0, sizeof(account))
+    account.io_read_bytes = account.io_write_bytes = ABSENT
+    reading.view.shown.kernel_peak_memory_bytes = kernel_peak_memory_bytes or ABSENT
+    reading.view.shown.pss_bytes = ABSENT
+    c_fill_ending(&ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes)
+    c_meter_read(path, &account)
+    life_ns = c_settle(&account, &ending, online)
+    c_meter_write(path, &account)
+    c_final_view(&reading.view, &account, life_ns, online, online)
+    return reading

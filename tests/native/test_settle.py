@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metercore.meterpage import read_meter
-from metercore.sampler import settle_files
+from metercore.settle import settle_files
 from taskmeter.model.usage import MemorySource, MetricsSource
 
 MIB = 2**20
@@ -142,7 +142,7 @@ def test_no_page_breaks_a_settlement(tmp_path_factory: pytest.TempPathFactory, p
 def test_a_disk_that_takes_nothing_changes_no_result(directory: str) -> None:
     code = """
 import resource, signal, sys
-from metercore.sampler import settle_files
+from metercore.settle import settle_files
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 for where in (sys.argv[1], sys.argv[1] + "/none"):

@@ -20,7 +20,8 @@ from metercore.peak import Peak
 from metercore.procfs import parse_stat, read_io, read_memory, read_rollup, read_stat
 from metercore.rate import Rate
 from metercore.report import ReportBlock, parse_report
-from metercore.sampler import Sampler, settle_files
+from metercore.sampler import Sampler
+from metercore.settle import settle_files
 from metercore.tokens import Tokens
 from metercore.tree import ProcessTree
 from tests.native.conftest import Plant

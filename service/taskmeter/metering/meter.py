@@ -8,7 +8,8 @@ from typing import Literal
 from metercore.cgroup import quota_cores
 from metercore.reading import Reading
 from metercore.report import parse_report
-from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats, settle_files
+from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats
+from metercore.settle import settle_files
 from taskmeter.core.ports import Ended, Gone, MeterSource
 from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
 
