@@ -125,7 +125,7 @@ class Attempts:
     async def close(self) -> None:
         """Kill what still runs, wait for it, and release everything."""
         for made in self._made.values():
-            if made.facts.alive and made.facts.gone is None:
+            if made.facts.alive and made.facts.gone is None and made.directory.exists():  # a test may have removed it
                 made.stop(0.0, serial=1_000_000)
         for made in self._made.values():
             await wait_until_async(partial(over_now, made), f"{made.token} is over")
