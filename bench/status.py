@@ -20,11 +20,21 @@ ROUNDS = 9
 CALLS = 6000
 IN_FLIGHT = 50
 LONE_CALLS = 1000
+WORK = """
+import signal
+from taskmeter.work import current
+work = current().progress(total=1000, total_size=10**9).status("reading").object("cases/wing-0251.dat")
+work.add(250, size=25 * 10**7)
+work.fail(3, size=3 * 10**6)
+signal.pause()
+"""
+"""Fills the fields that the baseline has too, then stands still."""
+
 SPEC = {
     "name": "night run",
     "project_id": "simulations",
     "source": "cases/wing.yaml",
-    "command": {"argv": ["sleep", "600"]},
+    "command": {"argv": [sys.executable, "-c", WORK]},
     "tags": {"team": "aero", "kind": "nightly"},
     "metadata": {"case": "wing"},
     "total_count": 1000,
@@ -68,7 +78,7 @@ class Side:
 def main() -> None:
     with Daemon() as daemon:
         token = daemon.calls.StartTask(spec=SPEC).token
-        wait_until(lambda: daemon.calls.GetTaskStatus(token=token).status.HasField("metrics"), "it is metered")
+        wait_until(lambda: daemon.calls.GetTaskStatus(token=token).status.failed_count, "its report is there")
         size = daemon.calls.GetTaskStatus(token=token).status.ByteSize()
         socket = f"{daemon.home}/baseline.sock"
         other = subprocess.Popen([sys.executable, "-m", "bench.baseline", socket, daemon.key], stdout=subprocess.PIPE, text=True)
