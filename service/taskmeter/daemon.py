@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -45,6 +46,9 @@ SWITCH_INTERVAL_SECONDS = 0.0005
 """The store's writer thread gets the GIL back ten times sooner than by default, so that a busy loop cannot delay commits."""
 
 AUTO_EXIT_CHECK_SECONDS = 5.0
+
+GC_THRESHOLD = 10_000
+"""New containers per young collection (default 700): a call makes dozens, and nearly all of them die by reference count."""
 
 SETTLE_SECONDS = 5.0
 """How long a stopping daemon waits for launches and commits under way."""
@@ -150,6 +154,8 @@ async def _serve(settings: Settings) -> int:
 
     await recover(service)
     await server.start()
+    gc.freeze()  # what was imported stays for ever: no collection needs to look at it
+    gc.set_threshold(GC_THRESHOLD)
     _announce(state_dir, server.targets, start_time)
     watcher = loop.create_task(_leave_when_idle(settings, service, activity, stopping)) if settings.auto else None
     await stopping.wait()

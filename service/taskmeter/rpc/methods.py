@@ -28,6 +28,13 @@ PACKAGE_PREFIX = "/taskmeter.v1."
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """A unary method whose answer is there at once, as bytes: no coroutine of its own, no serializer."""
+
+    behaviour: Callable[[Any, Caller], bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """A unary method that changes nothing: it is dropped when its caller goes."""
 
@@ -48,7 +55,7 @@ class Stream:
     behaviour: Streaming
 
 
-Method = Read | Write | Stream
+Method = Ready | Read | Write | Stream
 
 
 class Activity:
@@ -64,6 +71,10 @@ class Activity:
 
     def __exit__(self, *_: object) -> None:
         self._open -= 1
+        self.last_time = self._clock()
+
+    def touch(self) -> None:
+        """Note a call that is over before anything else can happen."""
         self.last_time = self._clock()
 
     @property
@@ -124,6 +135,18 @@ class Router(grpc.GenericRpcHandler):
                         await abort(context, error)
 
             return grpc.unary_stream_rpc_method_handler(stream)
+
+        if isinstance(method, Ready):
+            answer_to, touch = method.behaviour, activity.touch
+
+            async def ready(data: bytes, context: Context) -> bytes:
+                touch()
+                try:
+                    return answer_to(parse(data), caller_of(path, context.invocation_metadata()))  # type: ignore[arg-type]
+                except BaseException as error:  # noqa: BLE001  # translated, logged or re-raised in abort()
+                    await abort(context, error)
+
+            return grpc.unary_unary_rpc_method_handler(ready)
 
         behaviour = method.behaviour
         finish = isinstance(method, Write)

@@ -17,7 +17,7 @@ from taskmeter.rpc.convert.checks import Checks, checked_token
 from taskmeter.rpc.convert.frame import frame
 from taskmeter.rpc.convert.spec import spec_from_message
 from taskmeter.rpc.list_tasks import list_tasks
-from taskmeter.rpc.methods import Method, Read, Stream, Write
+from taskmeter.rpc.methods import Method, Read, Ready, Stream, Write
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.v1 import task_service_pb2 as pb
 
@@ -36,7 +36,7 @@ class TaskServicer:
     def methods(self) -> dict[str, Method]:
         return {
             "StartTask": Write(self.start_task),
-            "GetTaskStatus": Read(self.get_task_status),
+            "GetTaskStatus": Ready(self.get_task_status),
             "GetTaskRecord": Read(self.get_task_record),
             "ListTasks": Read(self.list_tasks),
             "Terminate": Write(self.terminate),
@@ -64,7 +64,7 @@ class TaskServicer:
         answer = frame(FIELD_1, token.encode()) + frame(FIELD_2, self._service.status(token, caller.tenant))
         return answer + b"\x18\x01" if existing else answer
 
-    async def get_task_status(self, request: pb.GetTaskStatusRequest, caller: Caller) -> bytes:
+    def get_task_status(self, request: pb.GetTaskStatusRequest, caller: Caller) -> bytes:
         return frame(FIELD_1, self._service.status(checked_token(request.token), caller.tenant))
 
     async def get_task_record(self, request: pb.GetTaskRecordRequest, caller: Caller) -> pb.GetTaskRecordResponse:
