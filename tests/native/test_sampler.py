@@ -322,7 +322,7 @@ signal.pause()
     reading_when(sampler, handle, lambda _: done.exists(), "it has worked")
     after = reading_when(sampler, handle, lambda now: now.memory_bytes > 60 * MIB, "its memory is seen")
     assert 0.35e9 < after.cpu_ns - before.cpu_ns < 2e9
-    assert after.peak_cpu_percent > before.peak_cpu_percent or before.peak_cpu_percent > 40
+    assert after.peak_cpu_percent >= before.peak_cpu_percent
     assert after.memory_byte_ns2 >= before.memory_byte_ns2
 
 
@@ -367,19 +367,19 @@ def test_what_the_work_reports_is_seen_with_rate_and_eta(sampler: Sampler, plant
 import signal, threading
 from metercore.report import ReportBlock
 block = ReportBlock(os.environ["TASKMETER_TASK_DIR"] + "/report")
-block.progress(total=1000, total_size=10**6).status("working").object("a file")
+block.progress(total=400, total_size=4 * 10**5).status("working").object("a file")
 pause = threading.Event()
 say("up")
-for n in range(1000):
+for n in range(400):
     block.add(1, size=1000)
-    if n == 500: block.ready()
+    if n == 300: block.ready()
     pause.wait(0.01)
 signal.pause()
 """
     tree = planted(*python(code))
     handle = tree.open(sampler, total_count=5, total_size=7)
     reading = reading_when(sampler, handle, lambda now: now.eta_seconds is not None, "there is an estimate")
-    assert (reading.total_count, reading.total_size) == (1000, 10**6)
+    assert (reading.total_count, reading.total_size) == (400, 4 * 10**5)
     assert (reading.status, reading.current_object) == ("working", "a file")
     assert reading.eta_low_seconds is not None
     assert reading.eta_high_seconds is not None
@@ -388,11 +388,11 @@ signal.pause()
     assert reading.rate_size_per_second == pytest.approx(1000 * reading.rate_count_per_second)
     reading = reading_when(sampler, handle, lambda now: now.ready, "it is ready")
     assert sampler.is_ready(handle)
-    assert reading.completed_count > 500
-    reading = reading_when(sampler, handle, lambda now: now.completed_count == 1000, "all is done")
+    assert reading.completed_count > 300
+    reading = reading_when(sampler, handle, lambda now: now.completed_count == 400, "all is done")
     assert reading.eta_seconds == 0.0
     message = task_pb2.TaskStatus.FromString(sampler.hot(handle))
-    assert (message.completed_count, message.completed_size, message.status) == (1000, 10**6, "working")
+    assert (message.completed_count, message.completed_size, message.status) == (400, 4 * 10**5, "working")
     assert message.metrics.cpu_time_ns == reading.cpu_ns
     for _ in range(600):
         sampler.tick(skip_seconds=0.1)
@@ -455,7 +455,7 @@ def test_resuming_a_tree_of_busy_children_makes_no_false_peak(planted: Plant) ->
     tree.wait_for("up")
     first = Sampler(start=False)
     handle = tree.open(first)
-    reading_when(first, handle, lambda now: now.cpu_ns > 2e9, "two seconds were burnt")
+    reading_when(first, handle, lambda now: now.cpu_ns > 1e9, "a second was burnt")
     before = first.read(handle)
     first.close()
     second = Sampler(start=False)

@@ -68,6 +68,7 @@ class Tree:
     def close(self) -> None:
         if self.shim.poll() is None:
             self.end()
+        self.shim.communicate()
         os.close(self.main)
         for path in (self.cgroup_v2, self.cgroup_v1_memory):
             if path:
