@@ -107,8 +107,11 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     cdef char[40] boot_id
     c_boot_id(boot_id)
     if c_meter_read(slot.meter_path, &saved) == 0:
-        if memcmp(saved.boot_id, boot_id, 40) == 0 and saved.last_monotonic_ns <= now_ns:
-            account[0] = saved
+        account[0] = saved
+        account.had_gap = 1
+        if memcmp(saved.boot_id, boot_id, 40) != 0:
+            account.first_monotonic_ns = 0  # times of another boot mean nothing here; what was billed stays
+        elif account.last_monotonic_ns < now_ns:
             c_add_trapezoid(
                 &account.memory_byte_ns2_low,
                 &account.memory_byte_ns2_high,
@@ -116,13 +119,10 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
                 account.memory_bytes,
                 now_ns - account.last_monotonic_ns,
             )
-            account.had_gap = 1
-            slot.gap_until_ns = now_ns + GAP_SHOWN_NS
-            slot.cores.peak_cores = account.peak_cpu_cores
-            slot.memory_total_bytes = account.memory_bytes
-            slot.resumed = 1
-        else:
-            account.serial = saved.serial
+        slot.gap_until_ns = now_ns + GAP_SHOWN_NS
+        slot.cores.peak_cores = account.peak_cpu_cores
+        slot.memory_total_bytes = account.memory_bytes
+        slot.resumed = 1
     memcpy(account.boot_id, boot_id, 40)
     if account.first_monotonic_ns == 0:
         account.first_monotonic_ns = c_started_ns(slot, now_ns)
@@ -326,7 +326,9 @@ cdef void c_take_cpu(
 
 cdef bint c_is_quiet(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     """Tell whether nothing that is shown will change before the tree runs again."""
-    if slot.dirty or slot.ran or slot.cores.now_cores != 0.0 or now_ns < slot.gap_until_ns or slot.view.shown.has_eta:
+    if slot.dirty or slot.ran or slot.cores.now_cores != 0.0 or now_ns < slot.gap_until_ns:
+        return 0
+    if slot.view.shown.has_eta and slot.view.shown.eta_seconds != 0.0:  # it may stall
         return 0
     return c_rate_now(&slot.rate_count) == 0.0 and c_rate_now(&slot.rate_size) == 0.0
 

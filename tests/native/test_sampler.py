@@ -20,6 +20,7 @@ from metercore.sampler import Sampler
 from taskmeter.model.usage import MemorySource, MetricsSource
 from taskmeter.v1 import task_pb2
 from tests.native.conftest import Plant
+from tests.native.test_settle import page_slot
 from tests.native.trees import MIB, Tree, python, reading_when
 from tests.waiting import wait_until
 
@@ -447,6 +448,20 @@ def test_after_the_samplers_death_the_account_goes_on_with_a_held_gap(sampler: S
     assert final.gap
     assert final.cpu_ns >= before.cpu_ns
     assert read_meter(str(tree.directory / "meter"))["memory_byte_ns2"] == final.memory_byte_ns2
+
+
+def test_what_was_billed_under_another_boot_stays_billed(sampler: Sampler, planted: Plant) -> None:
+    tree = planted(*python(IDLE))
+    page = page_slot(3, cpu_ns=10**15, ns2=2**80, memory=5 * MIB, peak=2**40, realtime_ns=1, samples=9)
+    (tree.directory / "meter").write_bytes(page.ljust(4096, b"\0"))
+    handle = tree.open(sampler)
+    reading = sampler.read(handle)
+    assert reading.gap
+    assert reading.cpu_ns == 10**15
+    assert reading.peak_memory_bytes == 2**40
+    assert 2**80 <= reading.memory_byte_ns2 < 2**80 + 2**60
+    sampler.finish(handle)
+    assert read_meter(str(tree.directory / "meter"))["serial"] > 3
 
 
 def test_resuming_a_tree_of_busy_children_makes_no_false_peak(planted: Plant) -> None:
