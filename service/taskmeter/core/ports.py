@@ -216,6 +216,9 @@ class Executor(Protocol):
     def kill_leftovers(self, token: str, attempt: int) -> int:
         """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled."""
 
+    def last_account(self, token: str, attempt: int) -> Gone:
+        """What a tree without a supervisor had used by now, as far as that can be known; its `time` is now."""
+
     def directory_of(self, token: str, attempt: int) -> str:
         """Absolute path of the attempt directory."""
 

@@ -194,10 +194,10 @@ def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
 def _final(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     if facts.gone is None and facts.ended is not None:
         service.executor.kill_leftovers(task.token, task.attempt)
+    gone = facts.gone or service.executor.last_account(task.token, task.attempt)
     directory = service.executor.directory_of(task.token, task.attempt)
-    usage = service.meter.settle(task.token, directory, facts.ended, facts.gone)
-    gone_time = facts.gone.time if facts.gone else time.time()
-    return {"usage": usage, "gone_time": gone_time, "unkillable_pids": ()}
+    usage = service.meter.settle(task.token, directory, facts.ended, gone)
+    return {"usage": usage, "gone_time": gone.time, "unkillable_pids": ()}
 
 
 async def settle_unstarted(service: Service, entry: Entry, message: str) -> None:

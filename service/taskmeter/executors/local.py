@@ -17,14 +17,14 @@ from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
-from taskmeter.core.ports import Facts, Launch, MeterSource
+from taskmeter.core.ports import Facts, Gone, Launch, MeterSource
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
 from taskmeter.executors.cgroups import Cgroups, discover
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
-from taskmeter.executors.records import read_facts, read_order, win_claim, write_order
+from taskmeter.executors.records import last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
@@ -270,6 +270,9 @@ class LocalExecutor:
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
         return kill_leftovers(*self._cgroups.find(token, attempt), token, attempt)
+
+    def last_account(self, token: str, attempt: int) -> Gone:
+        return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt)[0])
 
     def settle(self, token: str, attempt: int) -> None:
         v2, v1 = self._cgroups_of(token, attempt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from metercore.attempt import read_records
 from taskmeter.core.ports import Ended, Facts, Gone, Started
@@ -36,6 +37,22 @@ def read_facts(directory: bytes, boot_id: str, *, alive: bool) -> Facts:
         unkillable_pids=gone.unkillable_pids if gone and not gone.final else (),
         same_boot=claim is None or claim.boot_id == boot_id,
     )
+
+
+def last_account(directory: bytes, cgroup_v2: str) -> Gone:
+    """What a tree had used when its shim died: what the shim had published, and the cgroup's total if it still stands."""
+    records = read_records(directory)
+    gone = taskdir.unpack_gone(records[4]) if records else None
+    account = _gone(gone) if gone else Gone(0.0, 0, 0, 0, 0, None, None, 0)
+    return replace(account, time=time.time(), cgroup_cpu_ns=_cgroup_cpu_ns(cgroup_v2), read_bytes=None, write_bytes=None)
+
+
+def _cgroup_cpu_ns(cgroup_v2: str) -> int:
+    for line in (_read(os.fsencode(f"{cgroup_v2}/cpu.stat")) or b"").splitlines() if cgroup_v2 else ():
+        name, _, value = line.partition(b" ")
+        if name == b"usage_usec":
+            return int(value) * 1000
+    return 0
 
 
 def win_claim(directory: bytes, incarnation: int, boot_id: str, end: taskdir.Exit) -> bool:
