@@ -81,7 +81,7 @@ def main() -> None:
             report.object(f"numbers from {start:,}")
             if done % max(pieces // 10, 1) == 0:
                 print(f"{done:>6,} of {pieces:,}: {total:,} primes up to {start + CHUNK:,}", flush=True)
-    print(f"{total:,} primes in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+    print(f"{total:,} primes in {time.monotonic() - started:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

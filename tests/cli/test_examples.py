@@ -21,7 +21,7 @@ def test_crunch_shows_children_progress_and_output(shared_daemon):
     result = shared_daemon.cli("run", "--", *command)
     assert result.returncode == 0, result.stderr
     assert "pieces of" in result.stdout
-    assert "primes in" in result.stderr
+    assert "primes in" in result.stdout
     found = status(shared_daemon)
     assert found["name"] == "crunch.py"
     assert found["completedCount"] == found["totalCount"] > 0
