@@ -58,7 +58,7 @@ cdef uint64_t MEMORY_SHARE_OF_AGE = 10
 cdef uint64_t SLOW_NS = 10 * 1000000000u
 # Published for so long, that a subscriber at 1 Hz sees it.
 cdef uint64_t GAP_SHOWN_NS = 2000000000u
-cdef uint64_t PERSIST_NS = 1000000000u
+cdef uint64_t SOONEST_PERSIST_NS = 250000000u
 
 cdef enum:
     MOST_IDS = 2048
@@ -137,7 +137,7 @@ cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexc
     slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
     # Spread the slow reads of slots that were opened together.
     slot.last_slow_ns = now_ns - (<uint64_t>slot.index * 157000000u) % SLOW_NS
-    # A page is written only after a second: an attempt that did not last as long is settled from its end just as well.
+    # A page is written after a quarter of a second: an attempt that did not last as long is settled from its end as well.
     slot.last_persist_ns = now_ns
     c_sample(slot, context, now_ns, 0, 0, 0)
 
@@ -391,7 +391,8 @@ cdef void c_sample(
         slot.last_slow_ns = now_ns
         slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
         c_read_kernel_peak(slot)
-    if now_ns >= slot.last_persist_ns + PERSIST_NS and (slot.dirty or ran or slow):
+    pause = min(max(age // 4, SOONEST_PERSIST_NS), SECOND)
+    if now_ns >= slot.last_persist_ns + pause and (slot.dirty or ran or slow):
         c_persist(slot, now_ns)
     c_publish(slot, context, now_ns)
     slot.quiet = c_is_quiet(slot, now_ns)
