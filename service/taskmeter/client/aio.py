@@ -15,7 +15,15 @@ from google.protobuf.message import Message
 
 from taskmeter.client import failure, methods, requests
 from taskmeter.client.backoff import Backoff, Reconnect
-from taskmeter.client.base import DEFAULT_TIMEOUT_SECONDS, WAIT_SLICE_SECONDS, ClientBase, Page, Resumable, Started
+from taskmeter.client.base import (
+    DEFAULT_TIMEOUT_SECONDS,
+    LEAST_WAIT_SECONDS,
+    WAIT_SLICE_SECONDS,
+    ClientBase,
+    Page,
+    Resumable,
+    Started,
+)
 from taskmeter.client.methods import Method
 from taskmeter.client.resume import Delivery, StreamState
 from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
@@ -152,20 +160,22 @@ class Client(ClientBase):
         """
         wanted = [int(state) for state in states]
         deadline = time.monotonic() + timeout_seconds if timeout_seconds else None
-        status = await self.get_task_status(token)
         backoff = Backoff()
-        while not status.completed and status.state not in wanted:
+        while True:
             left = WAIT_SLICE_SECONDS if deadline is None else min(deadline - time.monotonic(), WAIT_SLICE_SECONDS)
-            if left <= 0:
-                break
+            left = max(left, LEAST_WAIT_SECONDS)
             request = tasks.WaitTaskRequest(token=token, states=wanted, timeout_seconds=left)  # type: ignore[arg-type]
             try:
                 status = TaskStatus.of((await self._call(methods.WAIT_TASK, request, left + self._timeout_seconds)).status)
-                backoff.reset()
             except (UnavailableError, DeadlineError) as error:
+                if not self._reached or (deadline is not None and time.monotonic() >= deadline):
+                    raise
                 await self._lost(error)
                 await asyncio.sleep(backoff.next_seconds(error.retry_after_seconds))
-        return status
+                continue
+            if status.completed or status.state in wanted or (deadline is not None and time.monotonic() >= deadline):
+                return status
+            backoff.reset()
 
     async def terminate(
         self, token: str, *, grace_period_seconds: float | None = None, immediate: bool = False, reason: str = ""

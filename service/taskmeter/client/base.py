@@ -14,6 +14,8 @@ from taskmeter.errors import TaskmeterError
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 """Deadline of a unary call."""
+LEAST_WAIT_SECONDS = 0.001
+"""On the wire 0 means without end."""
 WAIT_SLICE_SECONDS = 50.0
 """One WaitTask call waits at most so long, so that a dead connection is noticed and proxies do not cut it."""
 MAX_MESSAGE_BYTES = 16 << 20
