@@ -253,7 +253,7 @@ class Client(ClientBase):
     ) -> AsyncGenerator[FileChunk, None]:
         """Iterate over the pieces of a file of the task ("stdout", "stderr"); with `follow` until its attempt has ended."""
         if follow and attempt is None:
-            attempt = (await self.get_task_status(token)).attempt
+            attempt = (await self.wait_task(token, tuple(State))).attempt  # at once, and over a restart of the daemon
         request = file_service_pb2.ReadFileRequest(
             token=token, path=path, attempt=attempt, offset=offset, last_lines=last_lines, follow=follow, max_bytes=max_bytes
         )

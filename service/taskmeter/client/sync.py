@@ -250,7 +250,7 @@ class SyncClient(ClientBase):
     ) -> Iterator[FileChunk]:
         """Iterate over the pieces of a file of the task ("stdout", "stderr"); with `follow` until its attempt has ended."""
         if follow and attempt is None:
-            attempt = self.get_task_status(token).attempt
+            attempt = self.wait_task(token, tuple(State)).attempt  # at once, and over a restart of the daemon
         request = file_service_pb2.ReadFileRequest(
             token=token, path=path, attempt=attempt, offset=offset, last_lines=last_lines, follow=follow, max_bytes=max_bytes
         )
