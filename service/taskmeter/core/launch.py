@@ -10,14 +10,11 @@ from typing import Any
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.ports import Launch
 from taskmeter.core.service import Entry, Service
-from taskmeter.core.supervisor import settle_unstarted
+from taskmeter.core.supervisor import RETRY_SECONDS, settle_unstarted
 from taskmeter.errors import TaskmeterError
 from taskmeter.model.ids import new_incarnation
 from taskmeter.model.state import State
 from taskmeter.model.task import Task
-
-RETRY_SECONDS = 1.0
-"""How soon a step that the store refused is tried again."""
 
 
 def starting(boot_id: str) -> Step:

@@ -19,6 +19,7 @@ from taskmeter.model.state import FINAL_STATE, Outcome, State
 from taskmeter.model.task import Task
 
 RETRY_SECONDS = 1.0
+"""How soon a step that the store refused is tried again."""
 READY_POLL_SECONDS = 0.1
 
 ALL_GONE = "no process of it is left"

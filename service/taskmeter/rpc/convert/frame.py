@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-STATUS = b"\x0a"
-"""Field 1 of GetTaskStatusResponse, StartTaskResponse.status is 0x12: see the names below."""
 EVENTS = b"\x0a"
 """StreamEventsResponse.events = 1."""
 STATUSES = b"\x12"
