@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from metercore.cgroup import quota_cores
+from metercore.limit import quota_cores
 from metercore.reading import Reading
 from metercore.report import parse_report
 from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats
