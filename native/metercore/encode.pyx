@@ -10,7 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from metercore.slots cimport ABSENT, MOST_GPUS, UNKNOWN, c_GpuUse, c_Shown, c_View, c_view_clear
-from metercore.tariff cimport PRICE_NAME_BYTES, Tariff, c_price, c_Price, c_Use
+from metercore.tariff cimport CUSTOM_NAME_BYTES, Tariff, c_Integrals, c_price, c_Price
 from metercore.tokens cimport c_add_wide, c_int_wide, c_wide_double
 
 
@@ -146,7 +146,7 @@ cdef size_t c_metrics(const c_View *view, const c_GpuNames *names, uint8_t *out)
     return <size_t>(at - out)
 
 
-cdef void c_used(const c_View *view, int custom_count, c_Use *use) noexcept nogil:
+cdef void c_used(const c_View *view, int custom_count, c_Integrals *use) noexcept nogil:
     """What is priced: this attempt and those before it."""
     cdef int n
     use.cpu_ns = view.shown.cpu_ns + view.earlier_cpu_ns
@@ -163,13 +163,13 @@ cdef void c_used(const c_View *view, int custom_count, c_Use *use) noexcept nogi
     )
     use.gpu_ns = view.gpu_ns + view.earlier_gpu_ns
     for n in range(custom_count):
-        use.custom_counts[n] = <uint64_t>view.shown.custom_counts[n] + view.earlier_custom_counts[n]
+        use.custom_count[n] = <uint64_t>view.shown.custom_counts[n] + view.earlier_custom_counts[n]
 
 
 cdef uint8_t *c_custom(uint8_t *at, const char *name, double tokens) noexcept nogil:
     """One entry of a map<string, double>: unlike elsewhere, key and value are written whatever they are."""
     cdef uint8_t[64] body
-    cdef size_t size = strnlen(name, PRICE_NAME_BYTES)
+    cdef size_t size = strnlen(name, CUSTOM_NAME_BYTES)
     cdef uint8_t *end = c_varint(c_tag(body, 1, 2), size)
     memcpy(end, name, size)
     end = c_set_double(end + size, 2, tokens)
@@ -178,7 +178,7 @@ cdef uint8_t *c_custom(uint8_t *at, const char *name, double tokens) noexcept no
 
 cdef size_t c_tokens(const c_View *view, const c_Tariff *tariff, uint8_t *out) noexcept nogil:
     cdef uint8_t *at = out
-    cdef c_Use use
+    cdef c_Integrals use
     cdef c_Price price
     cdef int n
     c_used(view, tariff.custom_count, &use)
@@ -297,7 +297,7 @@ def encode_hot(
     s.source = get("source", 0)
     s.memory_source = get("memory_source", 0)
     s.gap = get("gap", 0)
-    for n, custom in enumerate(tariff.custom_names):
+    for n, custom in enumerate(tariff.custom):
         s.custom_counts[n] = get("custom", {}).get(custom, 0)
         view.earlier_custom_counts[n] = earlier.get("custom", {}).get(custom, 0)
     for n, gpu in enumerate(gpus):

@@ -9,6 +9,7 @@ from metercore.tariff import Tariff
 SLOWEST_HZ: float
 FASTEST_HZ: float
 DEFAULT_HZ: float
+DEFAULT_TARIFF: Tariff
 
 class SamplerStats(NamedTuple):
     """What the sampler itself did and cost since it was made."""

@@ -71,6 +71,9 @@ FASTEST_HZ = 20.0
 DEFAULT_HZ = 10.0
 
 
+DEFAULT_TARIFF = Tariff("default", 1)
+
+
 class SamplerStats(NamedTuple):
     """What the sampler itself did and cost since it was made."""
 
@@ -316,7 +319,7 @@ cdef class Sampler:
         slot.main_pid = main_pid
         slot.spec_total_count = total_count
         slot.spec_total_size = total_size
-        slot.tariff = self.kept_tariff(Tariff() if tariff is None else tariff)
+        slot.tariff = self.kept_tariff(DEFAULT_TARIFF if tariff is None else tariff)
         try:
             slot.directory = c_copy(directory)
             slot.report_path = c_copy(directory + "/task/report")

@@ -118,7 +118,7 @@ def check(
 
 
 def parsed(values: dict[str, Any], **more: Any) -> task_pb2.TaskStatus:
-    return task_pb2.TaskStatus.FromString(encode_hot(values, NativeTariff(), **more))
+    return task_pb2.TaskStatus.FromString(encode_hot(values, NativeTariff("default", 1), **more))
 
 
 def test_nothing_measured_is_only_a_tariff() -> None:
@@ -229,7 +229,7 @@ def test_every_field_at_once_is_what_the_generated_code_writes() -> None:
     earlier=st.builds(Integrals, st.integers(0, 2**61), wide, wide, st.integers(0, 2**61)),
     tariff=st.builds(
         Tariff,
-        st.text(min_size=1, max_size=25),
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=25),
         st.integers(1, 2**31 - 1),
         prices,
         prices,
