@@ -7,12 +7,18 @@ cdef struct c_Row:
     int32_t pid
     int32_t ppid
     int32_t thread_count        # living, when the leading thread was read
-    int32_t seen_count          # threads in cpu_ns; if it is not thread_count, some came or went during the sweep (see bpf.pyx)
+    int32_t seen_count          # how many are in cpu_ns
     uint64_t start_ticks        # as field 22 of /proc/PID/stat
     uint64_t cpu_ns
     uint64_t children_cpu_ns    # of the children waited for, and theirs
     uint64_t rss_pages          # within rss_error_pages
+    uint64_t ended_ns           # the part of cpu_ns that threads used which had ended when the first one was read
     uint8_t zombie              # all its threads have ended
+    uint8_t changed             # a thread ended while they were read
+
+cdef inline bint c_row_is_whole(const c_Row *row) noexcept nogil:
+    """Whether the threads that were read are those there were, so that cpu_ns is neither short nor counts one twice."""
+    return row.seen_count == row.thread_count and not row.changed
 
 cdef struct c_Bpf:
     c_TaskProgram program       # .reason: why c_bpf_open failed

@@ -3,21 +3,22 @@
 from typing import NamedTuple
 
 class BpfRow(NamedTuple):
-    """One process; `seen_count` threads went into `cpu_ns`, which is to be doubted when that is not `thread_count`.
+    """One process.
 
-    `start_ticks` is field 22 of /proc/PID/stat. `rss_pages` is approximate, see `BpfTable.rss_error_pages`. `zombie` means that
-    all its threads have ended.
+    `start_ticks` is field 22 of /proc/PID/stat. `children_cpu_ns` is of children waited for. `rss_pages` is approximate, see
+    `BpfTable.rss_error_pages`. `zombie` means that all its threads have ended. When it is not `whole`, threads of it ended while
+    they were read, and `cpu_ns` is to be doubted.
     """
 
     pid: int
     ppid: int
     thread_count: int
-    seen_count: int
     start_ticks: int
     cpu_ns: int
     children_cpu_ns: int
     rss_pages: int
     zombie: bool
+    whole: bool
 
 class BpfTable:
     """The processes of the system, for tests and tools; the sampler uses the same code without Python.

@@ -3,9 +3,9 @@
 
 The kernel runs `taskprogram` for each thread and we fold what it writes into one row for each process. The pass is not a
 snapshot. Threads that ended are counted as of the first of a process's threads that we meet: one that ends during the pass is
-at worst missing from the sum, not in it twice, except that a process which executes a file from another thread may be. In both
-cases seen_count is not thread_count, and whoever wants to be exact asks that process's CPU clock. A thread that runs is as of
-its last tick (1 to 10 ms; up to 1 s on a CPU without ticks, nohz_full).
+at worst missing from the sum, not in it twice, except in a process that executes a file from another thread. In both cases the
+row is not whole (c_row_is_whole), and whoever wants to be exact asks that process's CPU clock. A thread that runs is as of its
+last tick (1 to 10 ms; up to 1 s on a CPU without ticks, nohz_full).
 
 Memory comes from counters that each CPU keeps a part of, and is off by up to rss_error_pages; it is 0 when the leading thread
 has ended, as in /proc.
@@ -62,7 +62,7 @@ cdef c_Row *c_bpf_row(const c_Bpf *bpf, int32_t pid) noexcept nogil:
 
 
 cdef int c_grow(c_Bpf *bpf) noexcept nogil:
-    cdef uint32_t room = bpf.row_room * 2 if bpf.row_room else 1024
+    cdef uint32_t room = bpf.row_room * 2 if bpf.row_room else 256
     cdef c_Row *rows = <c_Row *>realloc(bpf.rows, room * sizeof(c_Row))
     if rows == NULL:
         return -ENOMEM
@@ -87,6 +87,8 @@ cdef inline c_Row *c_row_for(c_Bpf *bpf, int32_t pid, uint64_t ended_ns) noexcep
     row.thread_count = 0
     row.seen_count = 0
     row.cpu_ns = ended_ns
+    row.ended_ns = ended_ns
+    row.changed = 0
     return row
 
 
@@ -109,6 +111,7 @@ cdef ssize_t c_fold(c_Bpf *bpf, const uint8_t *at, size_t size) noexcept nogil:
             return -ENOMEM
         row.cpu_ns += record.run_ns
         row.seen_count += 1
+        row.changed |= record.ended_ns != row.ended_ns
         bpf.task_count += 1
         if pid > 0:
             row.ppid = record.ppid
@@ -178,19 +181,24 @@ cdef int c_bpf_sweep(c_Bpf *bpf) noexcept nogil:
 # ------------------------------------------------------------------------------------------------------ opening, closing
 
 
-cdef bint c_is_right(const c_Row *row, const c_ProcStat *stat, uint64_t least_ns, uint64_t most_ns) noexcept nogil:
+cdef bint c_is_right(
+    const c_Row *row, const c_ProcStat *stat, uint64_t rss_error_pages, uint64_t least_ns, uint64_t most_ns
+) noexcept nogil:
     # Threads other than ours may be up to a tick behind, a second without ticks; ours has just called the scheduler.
     cdef uint64_t late_ns = 50000000u + 1000000000u * <uint64_t>(stat.thread_count - 1)
+    # Faults between the two readings make a difference too.
+    cdef uint64_t off_pages = rss_error_pages * <uint64_t>stat.thread_count + stat.rss_pages // 4
     return (
         row.ppid == stat.ppid
         and row.ppid == getppid()
         and row.start_ticks == stat.start_ticks
         and row.thread_count == stat.thread_count
-        and row.seen_count == stat.thread_count
+        and c_row_is_whole(row)
         and not row.zombie
         and row.cpu_ns <= most_ns
         and row.cpu_ns + late_ns >= least_ns
-        and row.rss_pages > 0
+        and row.rss_pages <= stat.rss_pages + off_pages
+        and row.rss_pages + off_pages >= stat.rss_pages
     )
 
 
@@ -216,7 +224,7 @@ cdef int c_self_test(c_Bpf *bpf) noexcept nogil:
         if error != 0:
             break
         row = c_bpf_row(bpf, getpid())
-        if row != NULL and c_is_right(row, &stat, least_ns, c_own_cpu_ns()):
+        if row != NULL and c_is_right(row, &stat, bpf.rss_error_pages, least_ns, c_own_cpu_ns()):
             return 0
     if error == 0:
         error = -EBADMSG
@@ -269,7 +277,7 @@ cdef void c_bpf_close(c_Bpf *bpf) noexcept nogil:
 
 
 BpfRow = namedtuple(
-    "BpfRow", "pid ppid thread_count seen_count start_ticks cpu_ns children_cpu_ns rss_pages zombie", module=__name__
+    "BpfRow", "pid ppid thread_count start_ticks cpu_ns children_cpu_ns rss_pages zombie whole", module=__name__
 )
 
 
@@ -278,12 +286,12 @@ cdef object c_python_row(const c_Row *row):
         row.pid,
         row.ppid,
         row.thread_count,
-        row.seen_count,
         row.start_ticks,
         row.cpu_ns,
         row.children_cpu_ns,
         row.rss_pages,
         row.zombie != 0,
+        c_row_is_whole(row),
     )
 
 

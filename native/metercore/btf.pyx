@@ -324,8 +324,9 @@ cdef int c_btf_field(const c_Btf *btf, const char *structure, const char *path, 
             at += 1
             if at[0] == c']':
                 return -EINVAL
-            while c'0' <= at[0] <= c'9' and index < 100000000:
-                index = index * 10 + <uint64_t>(at[0] - c'0')
+            while c'0' <= at[0] <= c'9':
+                if index < 100000000:  # more is beyond any array anyway
+                    index = index * 10 + <uint64_t>(at[0] - c'0')
                 at += 1
             if at[0] != c']':
                 return -EINVAL
