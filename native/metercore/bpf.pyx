@@ -16,7 +16,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memmove, memset
 from posix.time cimport CLOCK_PROCESS_CPUTIME_ID, clock_gettime, timespec
 
 from metercore._c.bpf cimport getppid
@@ -213,9 +213,9 @@ cdef int c_self_test(c_Bpf *bpf) noexcept nogil:
     cdef c_ProcStat stat
     cdef c_Row *row
     cdef uint64_t least_ns
-    cdef int n
+    cdef int _attempt
     cdef int error = 0
-    for n in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         sched_yield()
         least_ns = c_own_cpu_ns()
         error = c_bpf_sweep(bpf)

@@ -176,9 +176,9 @@ cdef uint8_t c_kind(const c_Btf *btf, uint32_t id_) noexcept nogil:
 
 cdef int64_t c_resolve(const c_Btf *btf, uint32_t id_) noexcept nogil:
     """The type behind typedefs and qualifiers; -EINVAL for void, unknown ids and circles."""
-    cdef int depth
+    cdef int _depth
     cdef uint8_t kind
-    for depth in range(MAX_DEPTH):
+    for _depth in range(MAX_DEPTH):
         if id_ == 0 or id_ >= btf.type_count:
             return -EINVAL
         kind = c_kind(btf, id_)
@@ -259,10 +259,10 @@ cdef int c_member(const c_Btf *btf, uint32_t id_, uint64_t base_bits, int depth,
     cdef uint64_t bits
     cdef int64_t inner
     cdef int found
-    cdef uint32_t n
+    cdef uint32_t _n
     if depth >= MAX_DEPTH:
         return -EINVAL
-    for n in range(info & 0xFFFF):
+    for _n in range(info & 0xFFFF):
         search.looked_at += 1
         if search.looked_at > MAX_MEMBERS:
             return -EINVAL

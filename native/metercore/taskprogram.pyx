@@ -5,12 +5,12 @@ Where things are in its structures comes from its own BTF, so no compiler and no
 (rights, namespaces, old or locked kernels, unknown layouts) is told apart and put into words.
 """
 
-from libc.errno cimport EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, errno
+from libc.errno cimport EINVAL, ENOSYS, EOPNOTSUPP, EPERM, errno
 from libc.stddef cimport size_t
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset, strcmp, strerror, strlen
+from libc.string cimport memmove, memset, strcmp, strcspn, strerror, strncmp
 
 from metercore._c.bpf cimport (
     SYS_bpf,
@@ -322,7 +322,7 @@ cdef int c_check_rights(c_TaskProgram *program) noexcept nogil:
         snprintf(
             program.reason,
             sizeof(program.reason),
-            b"not permitted; needs CAP_BPF and CAP_PERFMON, such as by AmbientCapabilities=CAP_BPF CAP_PERFMON in a unit of systemd",
+            b"not permitted; needs CAP_BPF and CAP_PERFMON, such as by AmbientCapabilities=CAP_BPF CAP_PERFMON of systemd",
         )
         return -EPERM
     size = readlink(b"/proc/self/ns/pid", namespace, sizeof(namespace) - 1)
@@ -339,22 +339,18 @@ cdef int c_check_rights(c_TaskProgram *program) noexcept nogil:
 
 cdef void c_last_line(char *log) noexcept nogil:
     """Leave of the verifier's log the last line before its statistics."""
-    cdef size_t size = strlen(log)
     cdef size_t begin = 0
-    cdef size_t end = 0
+    cdef size_t size = 0
     cdef size_t at = 0
-    cdef size_t n
-    while at < size:
-        n = at
-        while n < size and log[n] != c'\n':
-            n += 1
-        if n > at and not (n > at + 9 and log[at] == c'p' and log[at + 1] == c'r' and log[at + 2] == c'o' and log[at + 3] == c'c'):
+    cdef size_t length
+    while log[at] != 0:
+        length = strcspn(log + at, b"\n")
+        if length > 0 and strncmp(log + at, b"processed ", 10) != 0:
             begin = at
-            end = n
-        at = n + 1
-    for n in range(end - begin):
-        log[n] = log[begin + n]
-    log[end - begin] = 0
+            size = length
+        at += length + (log[at + length] != 0)
+    memmove(log, log + begin, size)
+    log[size] = 0
 
 
 cdef int c_load(const c_Code *code, uint32_t program_id, c_TaskProgram *program) noexcept nogil:
