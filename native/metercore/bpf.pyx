@@ -5,7 +5,8 @@ The kernel runs `taskprogram` for each thread and we fold what it writes into on
 snapshot. Threads that ended are counted as of the first of a process's threads that we meet: one that ends during the pass is
 at worst missing from the sum, not in it twice, except in a process that executes a file from another thread. In both cases the
 row is not whole (c_row_is_whole), and whoever wants to be exact asks that process's CPU clock. A thread that runs is as of its
-last tick (1 to 10 ms; up to 1 s on a CPU without ticks, nohz_full).
+last tick (1 to 10 ms; up to 1 s on a CPU without ticks, nohz_full). Nor are processes read in the order of their descent: a
+child that is waited for during the pass may be missing, or be in its own row and in its parent's children_cpu_ns as well.
 
 Memory comes from counters that each CPU keeps a part of, and is off by up to rss_error_pages; it is 0 when the leading thread
 has ended, as in /proc.
@@ -121,7 +122,7 @@ cdef ssize_t c_fold(c_Bpf *bpf, const uint8_t *at, size_t size) noexcept nogil:
             # Each counter, and so their sum, may be below 0 while a CPU keeps a part of it.
             row.rss_pages = <uint64_t>record.rss_pages if record.rss_pages > 0 else 0
             row.zombie = record.exit_state != 0 and record.thread_count <= 1
-            bpf.leaderless_count -= 1
+            bpf.leaderless_count -= record.thread_count > 0  # none is left of one that is being released
             at += TASK_RECORD_BYTES
         else:
             at += THREAD_RECORD_BYTES
