@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from tests.fuzz.engine import Coverage, fuzz
-from tests.fuzz.targets import SCRATCH, TARGETS
+from tests.fuzz.targets import TARGETS
 
 RESULTS = Path("build/fuzz")
 ROOM = 1 << 16
@@ -69,8 +69,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        code = main(sys.argv[1:])
-    finally:
-        SCRATCH.close()
-    sys.exit(code)
+    sys.exit(main(sys.argv[1:]))

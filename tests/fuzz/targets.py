@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import math
 import os
@@ -91,6 +92,7 @@ class Scratch:
 
 
 SCRATCH = Scratch()
+atexit.register(SCRATCH.close)
 
 
 def ids(text: bytes) -> None:
