@@ -64,6 +64,16 @@ cdef ssize_t c_read_path(const char *path, char *buffer, size_t size) noexcept n
     return got
 
 
+cdef void c_keep_open(int *descriptor, const char *path) noexcept nogil:
+    """Open and keep if there is room; else the descriptor stays -1."""
+    if not c_may_keep():
+        return
+    descriptor[0] = c_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+    if descriptor[0] < 0:
+        descriptor[0] = -1
+        c_fetch_add_i64(&c_kept, -1, __ATOMIC_RELAXED)
+
+
 cdef ssize_t c_read_kept(int *descriptor, const char *path, char *buffer, size_t size) noexcept nogil:
     """Read from offset 0 through the kept descriptor, opening and keeping it if there is room; bytes or -errno."""
     cdef ssize_t got
