@@ -137,9 +137,14 @@ def answer_loops(backend: str, shape: str, base: Path, root: int, pids: Sequence
 PSUTIL = {"psutil-oneshot": psutil_oneshot, "psutil-iter": psutil_iter, "psutil-children": psutil_children}
 
 
-def main(side: str, directory: str) -> None:
+def raise_descriptor_limit() -> None:
+    """Keep as many files open as one may, as the daemon does."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main(side: str, directory: str) -> None:
+    raise_descriptor_limit()
     root, *pids = map(int, sys.stdin.readline().split())
     try:
         if side in PSUTIL:
