@@ -2,17 +2,16 @@
 """What the arithmetic of one slot and one tick costs: metercore's own functions over slots of which every tick changes all."""
 
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from metercore._c.pthread cimport pthread_mutex_destroy, pthread_mutex_init
 from metercore.clock cimport c_thread_cpu_ns
-from metercore.encode cimport HOT_BYTES, c_encode_hot, c_Tariff
-from metercore.eta cimport c_eta_start, c_eta_update
+from metercore.encode cimport HOT_BYTES, c_encode_hot, c_GpuNames
+from metercore.eta cimport c_eta_update
 from metercore.peak cimport c_peak_update
 from metercore.publish cimport c_Context, c_publish
-from metercore.rate cimport c_rate_start, c_rate_update
-from metercore.slots cimport ABSENT, c_Slot
+from metercore.rate cimport c_rate_update
+from metercore.slots cimport c_Slot, c_slot_take, c_Slots, c_slots_close, c_slots_open
+from metercore.tariff cimport Tariff
 from metercore.tokens cimport c_add_trapezoid
 
 cdef uint64_t INTERVAL_NS = 100000000
@@ -20,44 +19,38 @@ cdef uint64_t SOME_BYTES = 537133056
 
 
 cdef class Slots:
-    """So many slots one after the other in memory, as they are when tasks started one after the other."""
+    """So many slots, made one after the other, as when tasks start one after the other."""
 
-    cdef c_Slot *slots
+    cdef c_Slots table
     cdef int count
     cdef uint64_t now_ns
     cdef c_Context context
-    cdef c_Tariff tariff
+    cdef c_GpuNames names
+    cdef Tariff tariff
 
-    def __cinit__(self, int count):
-        cdef int n
+    def __cinit__(self, int count, Tariff tariff not None):
+        cdef int _slot
         cdef c_Slot *slot
-        self.slots = <c_Slot *>calloc(<size_t>count, sizeof(c_Slot))
-        if self.slots == NULL:
-            raise MemoryError
+        c_slots_open(&self.table)
         self.count = count
         self.now_ns = 1000000000
+        self.tariff = tariff
+        memset(&self.names, 0, sizeof(self.names))
         memset(&self.context, 0, sizeof(self.context))
         self.context.interval_ns = INTERVAL_NS
         self.context.gap_ns = 6 * INTERVAL_NS
         self.context.online_cores = 2.0
-        memset(&self.tariff, 0, sizeof(self.tariff))
-        memcpy(self.tariff.name, b"default-1", 9)
-        self.tariff.name_bytes = 9
-        self.tariff.per_core_hour = 1020.0
-        self.tariff.per_gib_hour = 100.0
-        for n in range(count):
-            slot = &self.slots[n]
-            pthread_mutex_init(&slot.view_lock, NULL)
-            c_rate_start(&slot.rate_count, 5.0)
-            c_rate_start(&slot.rate_size, 5.0)
-            c_eta_start(&slot.eta)
+        for _slot in range(count):
+            slot = c_slot_take(&self.table)
+            if slot == NULL:
+                raise MemoryError
+            slot.tariff = &tariff.c
             slot.allowed_cores = 2.0
             slot.spec_total_count = 1 << 40
             slot.account.first_monotonic_ns = self.now_ns
             slot.account.cpu_source = slot.account.memory_source = 1
             slot.account.peak_memory_bytes = slot.account.memory_bytes = SOME_BYTES
             slot.account.io_read_bytes = slot.account.io_write_bytes = SOME_BYTES
-            slot.pss_bytes = slot.kernel_peak_bytes = ABSENT
             slot.process_count = 4
             slot.thread_count = 9
             slot.view.status_bytes = 7
@@ -66,11 +59,7 @@ cdef class Slots:
             memcpy(slot.view.object, b"cases/wing-0251.dat", 19)
 
     def __dealloc__(self):
-        cdef int n
-        if self.slots != NULL:
-            for n in range(self.count):
-                pthread_mutex_destroy(&self.slots[n].view_lock)
-        free(self.slots)
+        c_slots_close(&self.table)
 
     cdef void tick(self) noexcept nogil:
         """Two rates, the ETA, CPU in cores and its peak, the integral of memory."""
@@ -78,7 +67,7 @@ cdef class Slots:
         cdef c_Slot *slot
         self.now_ns += INTERVAL_NS
         for n in range(self.count):
-            slot = &self.slots[n]
+            slot = self.table.all[n]
             slot.seen_count += 3
             slot.report.completed_count = slot.seen_count
             slot.account.cpu_ns += INTERVAL_NS // 3
@@ -97,14 +86,14 @@ cdef class Slots:
     cdef void publish_all(self) noexcept nogil:
         cdef int n
         for n in range(self.count):
-            c_publish(&self.slots[n], &self.context, self.now_ns)
+            c_publish(self.table.all[n], &self.context, self.now_ns)
 
     cdef uint64_t encode_all(self) noexcept nogil:
         cdef unsigned char[HOT_BYTES] out
         cdef uint64_t size = 0
         cdef int n
         for n in range(self.count):
-            size += <uint64_t>c_encode_hot(&self.slots[n].view, &self.tariff, out)
+            size += <uint64_t>c_encode_hot(&self.table.all[n].view, &self.tariff.c, &self.names, out)
         return size
 
     def numerics_ns(self, int times):

@@ -13,6 +13,7 @@ from bench.meter.compile import cython_module
 from bench.meter.plan import Plan
 from bench.meter.worker import make_directories
 from metercore.sampler import Sampler
+from metercore.tariff import Tariff
 
 SLOTS = (1, 1000)
 LOOPS = 200_000
@@ -41,7 +42,7 @@ def ask(plan: Plan) -> None:
     loops: Any = cython_module("loops", plan.work)
     size = 0
     found: dict[str, list[float]] = {}
-    slots = {count: loops.Slots(count) for count in SLOTS}
+    slots = {count: loops.Slots(count, Tariff("default", 1)) for count in SLOTS}
     for number in range(plan.rounds + 1):
         for count, each in slots.items():
             times = (LOOPS if plan.judged else 2000) // count
