@@ -24,14 +24,15 @@ def lines(
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    colors = plt.get_cmap("tab20")
     for number, side in enumerate(dict.fromkeys(side for costs in points.values() for side in costs)):
         here = [(at, costs[side]) for at, costs in points.items() if side in costs]
         x = [float(at) for at, _ in here]
         style = ":" if side.startswith("floor") else "-"
         axes.plot(
-            x, [statistics.median(values) for _, values in here], style, marker="o", ms=3, color=f"C{number % 10}", label=side
+            x, [statistics.median(values) for _, values in here], style, marker="o", ms=3, color=colors(number % 20), label=side
         )
-        axes.fill_between(x, [min(v) for _, v in here], [max(v) for _, v in here], alpha=0.15, color=f"C{number % 10}")
+        axes.fill_between(x, [min(v) for _, v in here], [max(v) for _, v in here], alpha=0.15, color=colors(number % 20))
     axes.set_yscale("log")
     if log:
         axes.set_xscale("log")

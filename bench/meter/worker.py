@@ -15,6 +15,7 @@ import psutil
 
 import metercore
 from bench.meter.side import UnavailableError
+from metercore.bpf import BpfTable
 from metercore.sampler import Sampler
 
 Look = Callable[[], object]
@@ -55,6 +56,14 @@ def psutil_children(pids: Sequence[int]) -> Look:
                 process.memory_info()
 
     return look
+
+
+def bpf_table(_pids: Sequence[int]) -> Look:
+    """The table that the back end reads processes from, without anything that is made of it."""
+    try:
+        return BpfTable().sweep
+    except OSError as error:
+        raise UnavailableError(error.strerror or str(error)) from error
 
 
 def make_directories(base: Path, count: int) -> list[str]:
@@ -134,7 +143,12 @@ def answer_loops(backend: str, shape: str, base: Path, root: int, pids: Sequence
     sampler.close()
 
 
-PSUTIL = {"psutil-oneshot": psutil_oneshot, "psutil-iter": psutil_iter, "psutil-children": psutil_children}
+SIMPLE = {
+    "psutil-oneshot": psutil_oneshot,
+    "psutil-iter": psutil_iter,
+    "psutil-children": psutil_children,
+    "table": bpf_table,
+}
 
 
 def raise_descriptor_limit() -> None:
@@ -147,8 +161,8 @@ def main(side: str, directory: str) -> None:
     raise_descriptor_limit()
     root, *pids = map(int, sys.stdin.readline().split())
     try:
-        if side in PSUTIL:
-            answer_looks(PSUTIL[side](pids))
+        if side in SIMPLE:
+            answer_looks(SIMPLE[side](pids))
             return
         kind, backend, shape = side.split("-")
         if kind == "ticks":
