@@ -6,6 +6,7 @@ cdef struct c_Entry:
     int32_t root_pid        # of a member: the root it belongs to
     uint8_t kind
     uint32_t epoch          # the sweep that last saw it
+    uint32_t checked        # the sweep that last read its start time
     uint64_t start_ticks
     uint64_t owner
 

@@ -2,11 +2,11 @@
 """Which processes belong to which root: one pass over /proc, reading the parent of new processes only.
 
 Laws: a root is a subreaper, so every descendant's chain of parents leads to it at all times, whoever dies in between. A new
-member is reported after its ancestors. A process is (pid, start time); a pid that came round is found by re-reading a part
-of the remembered outsiders with each sweep.
+member is reported after its ancestors. A process is (pid, start time): nobody becomes a member through a parent whose start
+time was not read in the same sweep, and a pid that came round is found by re-reading a part of the remembered with each sweep.
 """
 
-from libc.errno cimport ENOMEM, errno
+from libc.errno cimport EINVAL, ENOMEM, errno
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
@@ -119,23 +119,29 @@ cdef int c_tree_open(c_Tree *tree) noexcept nogil:
 
 
 cdef void c_tree_close(c_Tree *tree) noexcept nogil:
+    """Close a tree, also one of zeros that was never opened: its descriptor 0 is somebody else's."""
+    if tree.table != NULL and tree.proc_descriptor >= 0:
+        close(tree.proc_descriptor)
     free(tree.table)
     free(tree.buffer)
     free(tree.fresh)
     free(tree.found)
-    if tree.proc_descriptor >= 0:
-        close(tree.proc_descriptor)
     memset(tree, 0, sizeof(c_Tree))
     tree.proc_descriptor = -1
 
 
 cdef int c_tree_add_root(c_Tree *tree, int32_t pid, uint64_t owner) noexcept nogil:
-    """Attribute the descendants of pid to owner (not 0) from the next sweep on; 0 or -ENOMEM."""
-    cdef c_Entry *entry = c_insert(tree, pid)
+    """Attribute the descendants of pid to owner (not 0) from the next sweep on; 0, -EINVAL or -ENOMEM."""
+    cdef c_ProcStat now
+    cdef c_Entry *entry
+    if pid <= 0 or owner == 0:
+        return -EINVAL
+    entry = c_insert(tree, pid)
     if entry == NULL:
         return -ENOMEM
     entry.kind = ROOT
     entry.owner = owner
+    entry.start_ticks = now.start_ticks if c_read_stat(pid, &now) == 0 else 0
     entry.epoch = tree.epoch
     tree.roots_changed = 1
     return 0
@@ -238,10 +244,18 @@ cdef void c_drop_gone(c_Tree *tree) noexcept nogil:
 
 
 cdef void c_verify(c_Tree *tree, c_Entry *entry) noexcept nogil:
-    """Re-read an outsider: another start time is another process, and a changed parent may be one of ours."""
+    """Re-read who is remembered: another start time is another process, and an outsider's new parent may be one of ours."""
     cdef c_ProcStat now
+    entry.checked = tree.epoch
     tree.stat_count += 1
-    if c_read_stat(entry.pid, &now) == 0 and (now.start_ticks != entry.start_ticks or now.ppid != entry.ppid):
+    if c_read_stat(entry.pid, &now) != 0:
+        return
+    if entry.kind == ROOT:
+        if entry.start_ticks == 0:  # it could not be read when it was added
+            entry.start_ticks = now.start_ticks
+        if entry.start_ticks != now.start_ticks:
+            entry.kind = DEAD_ROOT
+    elif now.start_ticks != entry.start_ticks or (entry.kind == OUTSIDER and now.ppid != entry.ppid):
         entry.kind = FRESH
 
 
@@ -256,10 +270,13 @@ cdef void c_collect_fresh(c_Tree *tree) noexcept nogil:
         entry = &tree.table[n]
         if entry.pid == 0:
             continue
-        if entry.kind == MEMBER and tree.roots_changed:
-            root = c_find(tree, entry.root_pid)
-            if root == NULL or root.kind < ROOT or root.owner != entry.owner:
-                entry.kind = FRESH
+        if entry.kind == MEMBER:
+            if tree.roots_changed:
+                root = c_find(tree, entry.root_pid)
+                if root == NULL or root.kind < ROOT or root.owner != entry.owner:
+                    entry.kind = FRESH
+            if entry.kind == MEMBER and ((n - tree.cursor) & (tree.capacity - 1)) < share:
+                c_verify(tree, entry)
         elif entry.kind == OUTSIDER:
             if ((n - tree.cursor) & (tree.capacity - 1)) < share:
                 c_verify(tree, entry)
@@ -282,9 +299,12 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
     cdef uint32_t n, left
     cdef bint again = 1
     cdef uint32_t kept = 0
-    for n in range(tree.fresh_count):
+    n = 0
+    while n < tree.fresh_count:  # which grows by parents that turn out to be somebody new
         entry = c_find(tree, tree.fresh[n])
+        n += 1
         tree.stat_count += 1
+        entry.checked = tree.epoch
         if c_read_stat(entry.pid, &now) != 0:
             entry.ppid = -1  # gone meanwhile; the next sweep drops it
             continue
@@ -292,6 +312,11 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
         entry.start_ticks = now.start_ticks
         tree.fresh[kept] = entry.pid
         kept += 1
+        parent = c_find(tree, entry.ppid) if entry.ppid > 0 else NULL
+        if parent != NULL and (parent.kind == MEMBER or parent.kind == ROOT) and parent.checked != tree.epoch:
+            c_verify(tree, parent)
+            if parent.kind == FRESH:
+                c_note_fresh(tree, parent.pid)
     while again:
         again = 0
         left = 0
@@ -365,8 +390,10 @@ cdef class ProcessTree:
         c_tree_close(&self.c)
 
     def add_root(self, int32_t pid, uint64_t owner):
-        """Attribute the descendants of `pid`, which must be a subreaper, to `owner` (not 0)."""
+        """Attribute the descendants of `pid`, which must be a subreaper, to `owner`. Raises ValueError for a pid or owner of 0."""
         cdef int error = c_tree_add_root(&self.c, pid, owner)
+        if error == -EINVAL:
+            raise ValueError("a root is a positive pid and an owner that is not 0")
         if error != 0:
             raise_errno(-error, None)
 

@@ -6,6 +6,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -601,3 +603,10 @@ def test_finishing_what_has_long_gone_is_no_error(sampler: Sampler, planted: Pla
     final = sampler.finish(handle, start_time=time.time() - 1, end_time=time.time(), reaped_cpu_ns=10**6, max_rss_bytes=MIB)
     assert final.cpu_ns >= 10**6
     assert final.peak_memory_bytes == MIB
+
+
+def test_a_sampler_that_could_not_be_made_closes_nobodys_descriptors() -> None:
+    # 0 is what a zeroed struct says: a file that is open there stays open.
+    code = "import gc, os\nfrom metercore.sampler import Sampler\ntry: Sampler('x')\nexcept TypeError: gc.collect(); os.fstat(0)"
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
