@@ -15,7 +15,7 @@ from metercore._c.taskdir cimport TM_GONE_SLOT_BYTES, TM_MAGIC_GONE, TM_PAGE, TM
 from metercore.backend cimport c_Look
 from metercore.bpf cimport c_Bpf, c_bpf_row, c_Row, c_row_is_whole
 from metercore.crc cimport c_crc32
-from metercore.descriptors cimport c_keep_closed, c_keep_open, c_read_kept, c_read_path
+from metercore.descriptors cimport c_keep_open, c_read_kept, c_read_path
 from metercore.procfs cimport c_parse_stat, c_parse_statm, c_proc_path, c_ProcStat, c_tick_ns
 from metercore.slots cimport SOURCE_BPF, SOURCE_PROCFS, c_Member, c_member_drop, c_Slot
 
@@ -157,7 +157,8 @@ cdef bint c_by_row(c_Slot *slot, c_Member *member, const c_Bpf *rows, bint *reap
 cdef bint c_members_total(c_Slot *slot, const c_Look *look, bint all_known, uint64_t *total_ns) noexcept nogil:
     """Add up the tree and note whether it ran; 0 when nothing of it can be read (any more).
 
-    What the shim reaps were members, so its record can have grown only if one died, or with those nobody has seen.
+    What the shim reaps were members, so its record can have grown only if one died, or with those nobody has seen, whom some
+    member that ran must have started.
     `all_known`: its members were just looked for.
     """
     cdef int32_t n, kept, processes, threads
@@ -168,11 +169,13 @@ cdef bint c_members_total(c_Slot *slot, const c_Look *look, bint all_known, uint
     cdef bint died, lives
     cdef bint reaped = 0
     cdef bint full = all_known or slot.last_tick_ns == 0
-    cdef bint grown = full
+    cdef bint grown = full and slot.reaped_due
     for _pass in range(PASSES):
         # What was reaped after the pass may still be in it.
-        if grown and c_read_reaped(slot):
-            rows = NULL
+        if grown:
+            slot.reaped_due = 0
+            if c_read_reaped(slot):
+                rows = NULL
         total_ns[0] = slot.reaped_ns
         died = 0
         kept = processes = threads = 0
@@ -208,5 +211,7 @@ cdef bint c_members_total(c_Slot *slot, const c_Look *look, bint all_known, uint
         grown = full = 1
         rows = NULL
         reaped = 0
+    if slot.ran:
+        slot.reaped_due = 1
     slot.source = SOURCE_BPF if look.rows != NULL else look.source
     return slot.gone_serial > 0 or slot.member_count > 0

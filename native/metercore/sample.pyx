@@ -376,6 +376,8 @@ cdef void c_sample(
     cdef uint64_t total_ns = 0
     cdef bint known, ran
     asleep = asleep and slot.quiet and not wants_report and not gap
+    if last:
+        slot.reaped_due = 1
     known = not asleep and c_cpu_total(slot, look, swept or last, &total_ns)
     ran = known and slot.ran
     if asleep or (slot.quiet and not ran and not wants_report and not gap):

@@ -75,8 +75,6 @@ cdef struct c_Shown:
     double io_pressure_percent
     double recent_peak_cpu_percent
     uint64_t recent_peak_memory_bytes
-    int64_t[16] custom_counts    # of the counters that the slot's tariff prices, in its order
-    c_GpuUse[16] gpus
     int32_t gpu_count
     int32_t process_count
     int32_t thread_count
@@ -92,6 +90,8 @@ cdef struct c_Shown:
 # What readers copy or encode, under view_lock.
 cdef struct c_View:
     c_Shown shown
+    int64_t[16] custom_counts    # of the counters that the slot's tariff prices, in its order
+    c_GpuUse[16] gpus            # shown.gpu_count of them
     double avg_cpu_percent
     double avg_memory_bytes
     double avg_gpu_memory_bytes  # UNKNOWN = never measured
@@ -185,6 +185,8 @@ cdef struct c_Slot:
     int32_t member_room
     int32_t process_count
     int32_t thread_count
+    int32_t highest_pid      # of all members ever
+    bint reaped_due          # some member ran since the shim's record was read
     bint unordered           # some member has a lower pid than one found before it: pids came round
     bint dipped              # the last CPU total was lower than one before: somebody died and is not accounted for yet
     bint wants_pss           # there are members whose share is not known, or who share with newcomers or with the dead

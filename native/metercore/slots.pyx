@@ -103,7 +103,8 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.member_count = s.member_room = 0
     s.process_count = s.thread_count = 0
     s.dirty = 1
-    s.unordered = 0
+    s.unordered = s.highest_pid = 0
+    s.reaped_due = 1
     s.dipped = s.quiet = s.ran = s.wants_pss = s.pss_stale = s.pss_denied = s.resumed = 0
     s.pss_cursor = 0
     s.pss_bytes = s.uss_bytes = s.kernel_peak_bytes = s.open_file_count = ABSENT
@@ -222,7 +223,8 @@ cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noe
     cdef c_Member *more
     cdef c_Member *member
     cdef int32_t n, room
-    for n in range(slot.member_count):
+    # Most come with a pid higher than any before, and then are nobody we know.
+    for n in range(slot.member_count if pid <= slot.highest_pid else 0):
         if slot.members[n].pid == pid and (slot.members[n].start_ticks == start_ticks or slot.members[n].start_ticks == 0):
             slot.members[n].start_ticks = start_ticks  # it may not have been readable before
             return &slot.members[n]
@@ -233,8 +235,9 @@ cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noe
             return NULL
         slot.members = more
         slot.member_room = room
-    if slot.member_count > 0 and pid < slot.members[slot.member_count - 1].pid:
+    if pid < slot.highest_pid:
         slot.unordered = 1
+    slot.highest_pid = max(slot.highest_pid, pid)
     member = &slot.members[slot.member_count]
     memset(member, 0, sizeof(c_Member))
     member.pid = pid
