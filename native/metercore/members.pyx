@@ -52,6 +52,10 @@ cdef bint c_read_reaped(c_Slot *slot) noexcept nogil:
         if record.crc == c_crc32(&record, TM_GONE_CRC_BYTES):
             slot.gone_serial = record.serial
             slot.reaped_ns = record.reaped_user_ns + record.reaped_system_ns
+            slot.reaped_minor_faults = record.reaped_minor_faults
+            slot.reaped_major_faults = record.reaped_major_faults
+            slot.reaped_voluntary_switches = record.reaped_voluntary_switches
+            slot.reaped_involuntary_switches = record.reaped_involuntary_switches
             news = 1
     return news
 

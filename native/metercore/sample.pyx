@@ -26,7 +26,9 @@ from metercore.clock cimport c_boottime_ns, c_realtime_ns
 from metercore.backend cimport c_Look
 from metercore.cpu cimport c_cpu_total
 from metercore.crc cimport c_crc32
+from metercore.details cimport c_take_details
 from metercore.descriptors cimport c_may_keep, c_read_path
+from metercore.epochs cimport c_epochs_update
 from metercore.eta cimport c_eta_update
 from metercore.limit cimport c_limit_cores
 from metercore.memory cimport c_is_empty, c_memory_held, c_read_counts, c_read_kernel_peak
@@ -328,6 +330,7 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint fresh, bin
         slot.account.last_monotonic_ns = min(slot.account.first_monotonic_ns, now_ns)
     c_integrate(slot, held, now_ns)
     slot.memory_total_bytes = held
+    c_epochs_update(&slot.recent_memory, now_ns, <double>held)
     slot.account.memory_source = <uint32_t>source
     slot.account.sample_count += 1
     if held > slot.account.peak_memory_bytes:
@@ -347,7 +350,8 @@ cdef void c_take_cpu(
     # Without a cgroup a newcomer's CPU arrives with the sweep that finds it, so only what lies between two sweeps is a
     # window; and not while somebody's time is on its way to who will reap him.
     if slot.source == SOURCE_CGROUP or (swept and not slot.dipped):
-        c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap)
+        if c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap) and not gap:
+            c_epochs_update(&slot.recent_cores, now_ns, slot.cores.now_cores)
         slot.account.peak_cpu_cores = max(slot.account.peak_cpu_cores, slot.cores.peak_cores)
 
 
@@ -414,6 +418,7 @@ cdef void c_sample(
         if first or last or slow or now_ns + context.interval_ns // 2 >= slot.last_io_ns + SECOND:
             slot.last_io_ns = now_ns
             c_take_io(slot)
+            c_take_details(slot, now_ns, last)
     elif gap or not slot.dirty:
         c_hold_memory(slot, now_ns)
     if slow and not last:

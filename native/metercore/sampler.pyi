@@ -104,6 +104,10 @@ class Sampler:
         read_bytes: int | None = None,
         write_bytes: int | None = None,
         kernel_peak_memory_bytes: int = 0,
+        minor_fault_count: int = 0,
+        major_fault_count: int = 0,
+        voluntary_switch_count: int = 0,
+        involuntary_switch_count: int = 0,
     ) -> Reading:
         """Take the last sample, put over it what is known of the end, persist the account, close the slot; return it all.
 

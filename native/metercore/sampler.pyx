@@ -472,6 +472,10 @@ cdef class Sampler:
         read_bytes=None,
         write_bytes=None,
         kernel_peak_memory_bytes=0,
+        minor_fault_count=0,
+        major_fault_count=0,
+        voluntary_switch_count=0,
+        involuntary_switch_count=0,
     ):
         """Take the last sample, put over it what is known of the end, persist the account, close the slot; return it all.
 
@@ -483,7 +487,8 @@ cdef class Sampler:
         cdef uint64_t peak = kernel_peak_memory_bytes
         cdef bint open_ = 0
         c_fill_ending(
-            &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+            &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes,
+            minor_fault_count, major_fault_count, voluntary_switch_count, involuntary_switch_count,
         )
         with nogil:
             pthread_mutex_lock(&slot.work_lock)

@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_t
+from metercore.epochs cimport c_Epochs
 from metercore.eta cimport c_Eta
 from metercore.peak cimport c_Peak
 from metercore.rate cimport c_Rate
@@ -179,6 +180,10 @@ cdef struct c_Slot:
     tm_meter account         # what is billed; last_monotonic_ns = up to where memory is integrated
     uint64_t memory_total_bytes  # ABSENT = never read
     uint64_t reaped_ns
+    uint64_t reaped_minor_faults
+    uint64_t reaped_major_faults
+    uint64_t reaped_voluntary_switches
+    uint64_t reaped_involuntary_switches
     uint32_t gone_serial
     c_Member *members        # in the order found: ancestors before descendants
     int32_t member_count
@@ -206,6 +211,10 @@ cdef struct c_Slot:
     double gpu_percent
     uint64_t last_memory_ns
     uint64_t last_io_ns
+    uint64_t last_detail_ns
+    bint no_pressure         # the kernel keeps none
+    c_Epochs recent_cores    # highest of the last minute or two
+    c_Epochs recent_memory
     uint64_t next_report_try_ns
     uint64_t last_persist_ns
     uint64_t last_pss_ns

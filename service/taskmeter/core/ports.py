@@ -158,6 +158,11 @@ class Gone:
     read_bytes: int | None
     write_bytes: int | None
     killed_count: int
+    minor_fault_count: int = 0
+    major_fault_count: int = 0
+    voluntary_switch_count: int = 0
+    involuntary_switch_count: int = 0
+    """Of all that were reaped; 0 when nothing was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,8 @@ class MeterSource:
     """The attempt directory: report, gone and meter pages lie in it."""
     cgroup_v2: str = ""
     cgroup_v1_memory: str = ""
+    cgroup_v1_cpuacct: str = ""
+    """Where there is no v2."""
 
 
 class Executor(Protocol):
