@@ -87,6 +87,8 @@ cdef bint c_read_member(c_Slot *slot, c_Member *member) noexcept nogil:
     elif now.start_ticks != member.start_ticks:
         return 0
     member.cpu_ns = (now.cpu_ticks + now.children_cpu_ticks) * c_tick_ns
+    member.children_now_ns = now.children_cpu_ticks * c_tick_ns
+    member.parent_pid = now.ppid
     member.thread_count = now.thread_count
     member.state = now.state
     member.rss_pages = now.rss_pages

@@ -21,6 +21,7 @@ from metercore._c.linux cimport (
 from metercore._c.meter cimport tm_meter
 from metercore._c.report cimport TM_REPORT_BYTES, tm_report
 from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
+from metercore.attached cimport c_attached_io, c_attached_start, c_attached_total
 from metercore.cgroup cimport c_parse_io_stat, c_read_ids
 from metercore.clock cimport c_boottime_ns, c_realtime_ns
 from metercore.cpu cimport c_allowed_cores, c_cpu_total
@@ -125,14 +126,16 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
         slot.resumed = 1
     memcpy(account.boot_id, boot_id, 40)
     if account.first_monotonic_ns == 0:
-        account.first_monotonic_ns = c_started_ns(slot, now_ns)
+        account.first_monotonic_ns = now_ns if slot.attached else c_started_ns(slot, now_ns)
     account.last_monotonic_ns = now_ns
 
 
 cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil:
     """Go on from the meter page, if there is one, and take the first sample."""
     c_resume(slot, now_ns)
-    if slot.in_tree and slot.main_pid > 0:
+    if slot.attached:
+        c_attached_start(slot, slot.main_pid, slot.main_start_ticks, c_boottime_ns())
+    elif slot.in_tree and slot.main_pid > 0:
         c_member_add(slot, slot.main_pid, 0)
     slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
     # Spread the slow reads of slots that were opened together.
@@ -237,6 +240,8 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
                 member.io_clock_ns = member.clock_ns
                 member.read_bytes = one.read_bytes
                 member.write_bytes = one.write_bytes
+            if slot.attached:
+                c_attached_io(slot, member, member.read_bytes, member.write_bytes)
             read_bytes += member.read_bytes
             write_bytes += member.write_bytes
     else:
@@ -249,6 +254,9 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
             if got == 0:
                 read_bytes += one.read_bytes
                 write_bytes += one.write_bytes
+    if slot.attached:
+        read_bytes = <uint64_t>max(<int64_t>read_bytes - slot.read_before_bytes, 0)
+        write_bytes = <uint64_t>max(<int64_t>write_bytes - slot.write_before_bytes, 0)
     c_grow_io(slot, read_bytes, write_bytes)
 
 
@@ -349,7 +357,11 @@ cdef void c_sample(
     cdef uint64_t total_ns = 0
     cdef bint known, ran
     asleep = asleep and slot.quiet and not wants_report and not gap
-    known = not asleep and c_cpu_total(slot, swept or last, &total_ns)
+    if slot.attached:
+        swept = swept or not slot.descendants  # alone, it has nobody to be looked for
+        known = c_attached_total(slot, swept or last, &total_ns)
+    else:
+        known = not asleep and c_cpu_total(slot, swept or last, &total_ns)
     ran = known and slot.ran
     if asleep or (slot.quiet and not ran and not wants_report and not gap):
         # A sleeping task costs one read per tick, or none, and shows once a second that it still sleeps.

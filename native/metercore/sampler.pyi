@@ -60,11 +60,16 @@ class Sampler:
         total_count: int = 0,
         total_size: int = 0,
         backend: Literal["auto", "procfs"] = "auto",
+        attached: bool = False,
+        include_descendants: bool = True,
+        main_start_ticks: int = 0,
     ) -> int:
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` and memory from its memory.stat or that of
-        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Raises MemoryError.
+        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. `attached`: the main process, which began at
+        `main_start_ticks`, ran before and is not below the shim. It is metered from now on, with its descendants if they are
+        included. Raises MemoryError.
         """
     def set_earlier(self, handle: int, cpu_ns: int, memory_byte_ns2: int) -> None:
         """Add the integrals of earlier attempts to the tokens that `hot` shows."""

@@ -93,6 +93,15 @@ cdef struct c_Member:
     uint64_t io_clock_ns     # clock_ns when io was last read
     uint64_t read_bytes
     uint64_t write_bytes
+    int32_t parent_pid       # as of its last stat
+    uint64_t children_now_ns # what the children it waited for used, as of its last stat
+    # ---- of an attached tree, see attached.pyx
+    bint counted             # the following are known
+    bint older               # it ran before the attachment: counted from when it was found
+    bint io_counted
+    uint64_t own_ns          # of its CPU clock, up to where it is counted
+    uint64_t children_ns     # of children_now_ns likewise
+    uint64_t debt_ns         # of its dead children, counted but not yet arrived in children_now_ns
 
 # What a tick of a sleeping task touches comes first: two cache lines.
 cdef struct c_Slot:
@@ -104,6 +113,8 @@ cdef struct c_Slot:
     int cpu_descriptor
     int parent               # of the sampler's c_Parent; -1 = none
     bint in_tree             # its members are found by the tree
+    bint attached            # main ran before, and is not below the shim: see attached.pyx
+    bint descendants         # what descends from main belongs to it; always, unless attached
     bint quiet               # nothing shown changes until it runs again
     bint ran                 # some member may have run since the tick before
     bint dirty               # it ran since memory was last read
@@ -116,6 +127,7 @@ cdef struct c_Slot:
     uint32_t index
     int32_t shim_pid
     int32_t main_pid
+    uint64_t main_start_ticks  # attached: who is meant by main_pid
     char *directory
     char *report_path
     char *meter_path
@@ -135,6 +147,11 @@ cdef struct c_Slot:
     uint64_t memory_total_bytes  # ABSENT = never read
     uint64_t reaped_ns
     uint32_t gone_serial
+    bint settling            # attached: its tree has not been looked for since this slot was opened
+    uint64_t attached_ticks  # when that was, as start_ticks
+    uint64_t attached_ns     # what is billed of its CPU
+    int64_t read_before_bytes  # what its older members had read when they were found
+    int64_t write_before_bytes
     c_Member *members        # in the order found: ancestors before descendants
     int32_t member_count
     int32_t member_room

@@ -60,9 +60,13 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     cdef c_Slot *s = slot
     s.handle = 0
     s.shim_pid = s.main_pid = 0
+    s.main_start_ticks = 0
     s.directory = s.report_path = s.meter_path = s.gone_path = NULL
     s.cgroup_v2 = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
-    s.in_tree = 0
+    s.in_tree = s.attached = s.settling = 0
+    s.descendants = 1
+    s.attached_ticks = s.attached_ns = 0
+    s.read_before_bytes = s.write_before_bytes = 0
     s.spec_total_count = s.spec_total_size = 0
     s.source = SOURCE_NONE
     s.parent = -1

@@ -44,6 +44,9 @@ class LocalMeter:
                 total_count=total_count,
                 total_size=total_size,
                 backend=self._backend,
+                attached=source.attached,
+                include_descendants=source.include_descendants,
+                main_start_ticks=source.main_start_ticks,
             )
 
     def is_open(self, token: str) -> bool:
