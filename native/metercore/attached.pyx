@@ -60,8 +60,9 @@ cdef uint64_t c_grown(c_Slot *slot, c_Member *member) noexcept nogil:
     cdef uint64_t paid
     if not member.counted:
         member.counted = 1
-        # After a restart everyone who is there: what they used meanwhile is in the sum.
-        member.older = member.start_ticks <= slot.attached_ticks or (slot.resumed and slot.settling)
+        # Who began in the same tick has used less than one. After a restart everyone who is there counts as older: what they
+        # used meanwhile is in the sum.
+        member.older = member.start_ticks < slot.attached_ticks or (slot.resumed and slot.settling)
         if member.older:
             member.own_ns = own
             member.children_ns = children

@@ -46,6 +46,7 @@ from metercore.slots cimport (
     HOLD_CGROUP_V2,
     HOLD_PROCESSES,
     SOURCE_CGROUP,
+    SOURCE_CLOCK,
     SOURCE_PROCFS,
     c_Slot,
     c_slot_give,
@@ -296,8 +297,8 @@ cdef class Sampler:
         int64_t total_count=0,
         int64_t total_size=0,
         str backend not None="auto",
-        bint attached=0,
-        bint include_descendants=1,
+        bint attached=False,
+        bint include_descendants=True,
         uint64_t main_start_ticks=0,
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
@@ -348,6 +349,8 @@ cdef class Sampler:
             c_slot_give(&self.c.slots, slot)
             raise
         slot.in_tree = slot.source == SOURCE_PROCFS
+        if attached:
+            slot.source = SOURCE_CLOCK
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
             c_start(slot, &self.c.context, c_monotonic_ns() + self.c.skipped_ns)

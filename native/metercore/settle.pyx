@@ -14,7 +14,7 @@ from metercore._c.linux cimport _SC_NPROCESSORS_ONLN, sysconf
 from metercore._c.meter cimport tm_meter
 from metercore.meterpage cimport c_meter_read, c_meter_write
 from metercore.reading cimport Reading
-from metercore.slots cimport ABSENT, MEMORY_RSS, SOURCE_CGROUP, SOURCE_RUSAGE, c_Shown, c_View
+from metercore.slots cimport ABSENT, MEMORY_RSS, SOURCE_CGROUP, SOURCE_CLOCK, SOURCE_RUSAGE, c_Shown, c_View
 from metercore.tokens cimport c_add_trapezoid, c_wide_double
 
 import os
@@ -35,7 +35,7 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
     if final_ns >= account.cpu_ns:
         if ending.cgroup_cpu_ns > 0:
             account.cpu_source = SOURCE_CGROUP
-        elif final_ns > 0:
+        elif final_ns > 0 and account.cpu_source != SOURCE_CLOCK:
             account.cpu_source = SOURCE_RUSAGE
         account.cpu_ns = final_ns
     # How long the last value has to be held: since it was taken, or since the start.

@@ -10,6 +10,7 @@ from metercore.report cimport c_Report
 cdef enum:
     SOURCE_NONE = 0      # MetricsSource of the contract
     SOURCE_CGROUP = 1
+    SOURCE_CLOCK = 3
     SOURCE_PROCFS = 4
     SOURCE_RUSAGE = 6
     MEMORY_NONE = 0      # MemorySource of the contract
@@ -94,7 +95,7 @@ cdef struct c_Member:
     uint64_t read_bytes
     uint64_t write_bytes
     int32_t parent_pid       # as of its last stat
-    uint64_t children_now_ns # what the children it waited for used, as of its last stat
+    uint64_t children_now_ns  # what the children it waited for used, as of its last stat
     # ---- of an attached tree, see attached.pyx
     bint counted             # the following are known
     bint older               # it ran before the attachment: counted from when it was found

@@ -9,7 +9,8 @@
 #define TASKMETER_SHIM_ATTACH_H
 
 #define MAX_RELATIVES 16384
-#define USAGE_EVERY_NS NS_PER_S        /* what a dead daemon, too, will be told of the target's CPU */
+#define USAGE_EVERY_NS (200 * NS_PER_MS) /* what was not seen of the target's CPU when it is reaped is not billed … */
+#define USAGE_SLOWLY_NS NS_PER_S         /* … but who sleeps uses none */
 #define STATUS_EVERY_NS (20 * NS_PER_MS)
 #define STATUS_PATIENCE_NS NS_PER_S    /* for the parent of an ended target to reap it */
 
@@ -61,13 +62,15 @@ static bool read_clock(uint64_t *used_ns)
     return true;
 }
 
-static void take_usage(void)
+/* Record what it has used; false when that is nothing new. */
+static bool take_usage(void)
 {
     uint64_t used_ns;
     if (!read_clock(&used_ns) || used_ns - used_before_ns == gone.reaped_user_ns)
-        return;
+        return false;
     gone.reaped_user_ns = used_ns - used_before_ns;
     publish_soon();
+    return true;
 }
 
 /* A zombie's wait status is the last field of its stat, 52, shown as 0 to whom the kernel would not let trace it; /proc/PID/io
@@ -352,10 +355,8 @@ static void follow(void)
         now = now_ns(CLOCK_MONOTONIC);
         if (now >= kill_at_ns && (!kill_began_ns || now >= next_sweep_ns))
             kill_target(now);
-        if (main_alive && !over_since_ns && now >= usage_at_ns) {
-            take_usage();
-            usage_at_ns = now + USAGE_EVERY_NS;
-        }
+        if (main_alive && !over_since_ns && now >= usage_at_ns)
+            usage_at_ns = now + (take_usage() ? USAGE_EVERY_NS : USAGE_SLOWLY_NS);
         if (over_since_ns)
             usage_at_ns = now + STATUS_EVERY_NS;
         if (now >= publish_at_ns)

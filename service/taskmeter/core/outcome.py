@@ -18,7 +18,7 @@ _OUTCOME_OF_CAUSE = {
 
 NO_EXIT_CODE = -1
 
-_UNREADABLE = "how is known to its parent only (this kernel does not tell others)"
+_UNREADABLE = "how it ended only its parent knows, this kernel does not tell others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def decide(task: Task, ended: Ended) -> Verdict:
     if cause is not Cause.NONE and (never_started or not ended.failed_to_start):
         return Verdict(_OUTCOME_OF_CAUSE[cause], exit_code, ended.exit_signal, _why_stopped(task, ended, cause, never_started))
     if ended.unknown:
-        return Verdict(Outcome.UNSPECIFIED, exit_code, 0, f"it ended; {_UNREADABLE}")
+        return Verdict(Outcome.UNSPECIFIED, exit_code, 0, _UNREADABLE)
     if ended.failed_to_start:
         return Verdict(Outcome.FAILED_TO_START, exit_code, 0, ended.start_message or "it was never started")
     if ended.exit_signal:

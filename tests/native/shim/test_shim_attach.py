@@ -17,13 +17,23 @@ import pytest
 from taskmeter.executors import taskdir
 from taskmeter.executors.taskdir import ExitKind, Stage
 from taskmeter.model.task import Attach, Cause
-from tests.attempts import Attempts
+from tests.attempts import Attempts, proc
 from tests.native.shim.conftest import MakeAttempts
+from tests.native.shim.direct import block_for, make_attempt, run_shim
 from tests.targets import IGNORES_TERM, Targets, go_on, hear, is_alive, wait_until_dead
 from tests.waiting import wait_until, wait_until_async
 
 SOURCES = Path(__file__).resolve().parents[3] / "native" / "shim"
 GRACE_SECONDS = 0.3
+FORK_CHAIN = """
+import os, time
+print("up", flush=True)
+for _ in range(60):
+    if os.fork():
+        os.wait()
+        os._exit(0)
+time.sleep(600)
+"""
 TELLS_EVERYBODY = tuple(int(part) for part in platform.release().split(".")[:2]) >= (6, 15)
 
 
@@ -48,7 +58,7 @@ def shims(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def family(targets: Targets) -> tuple[subprocess.Popen[str], int]:
     """Start a target with a child that ignores SIGTERM, and return both once that child does."""
-    target = targets.shell(f"/bin/sh -c \"{IGNORES_TERM}\" & echo $!; read -r _; exit 4")
+    target = targets.shell(f'/bin/sh -c "{IGNORES_TERM}" & echo $!; read -r _; exit 4')
     lines = {hear(target), hear(target)}
     lines.remove("up")
     return target, int(lines.pop())
@@ -60,7 +70,7 @@ async def test_the_record_names_the_process_with_its_own_start(attempts: Attempt
     assert await attempt.started() == target.pid
     record = taskdir.unpack_pid((attempt.directory / "pid").read_bytes())
     assert record is not None
-    fields = Path(f"/proc/{target.pid}/stat").read_text().rpartition(")")[2].split()
+    fields = proc(target.pid, "stat").rpartition(")")[2].split()
     assert record.start_ticks == int(fields[19])
     assert record.start_boottime_ns == record.start_ticks * (10**9 // os.sysconf("SC_CLK_TCK"))
     assert record.flags == taskdir.PID_ATTACHED | taskdir.PID_DESCENDANTS
@@ -153,7 +163,7 @@ async def test_without_descendants_an_order_is_for_the_target_alone(attempts: At
 
 
 @pytest.mark.parametrize("shim", ["packaged", "TM_FULL_SCAN"])
-@pytest.mark.parametrize("grace_seconds", [0.0, GRACE_SECONDS])
+@pytest.mark.parametrize("grace_seconds", [0.0, 2.0])
 async def test_with_descendants_an_order_ends_those_that_outlive_the_target_too(
     make_attempts: MakeAttempts, targets: Targets, shims: dict[str, Path], shim: str, grace_seconds: float
 ) -> None:
@@ -170,8 +180,7 @@ async def test_with_descendants_an_order_ends_those_that_outlive_the_target_too(
 
 async def test_a_fork_chain_below_the_target_does_not_outrun_the_kill(attempts: Attempts, targets: Targets) -> None:
     # Each generation is a child of the one before, which waits for it: so ancestry holds, and the newest is always deeper.
-    code = "import os\nprint('up', flush=True)\nfor _ in range(60):\n    if os.fork(): os.wait(); os._exit(0)\nimport time; time.sleep(600)"
-    target = targets.python(code)
+    target = targets.python(FORK_CHAIN)
     hear(target)
     attempt = await attempts.attach(target.pid, include_descendants=True)
     await attempt.started()
@@ -242,8 +251,6 @@ async def test_an_order_that_came_before_the_shim_ends_the_attempt_and_not_the_p
         made.incarnation, b"", (), (), bytes(made.directory), made.token.encode(), made.number,
         flags=taskdir.ATTACH, attach_pid=found.target.pid, attach_start_ticks=found.target.start_ticks,
     )  # fmt: skip
-    from tests.native.shim.direct import run_shim
-
     assert run_shim(made.directory, taskdir.pack_launch(block)) == (0, b"")
     assert made.exit_record().kind is ExitKind.NEVER_STARTED
     assert is_alive(target.pid)
@@ -283,9 +290,9 @@ async def test_what_the_target_used_since_then_is_recorded_with_no_daemon_at_wor
 
 
 def test_a_block_that_attaches_and_runs_something_is_refused(tmp_path: Path) -> None:
-    from tests.native.shim.direct import block_for, make_attempt, run_shim
-
     directory = make_attempt(tmp_path / "attempt")
-    assert run_shim(directory, block_for(directory, "true", flags=taskdir.ATTACH, attach_pid=1))[0] == taskdir.ShimStatus.BAD_BLOCK
+    assert (
+        run_shim(directory, block_for(directory, "true", flags=taskdir.ATTACH, attach_pid=1))[0] == taskdir.ShimStatus.BAD_BLOCK
+    )
     block = block_for(directory, flags=taskdir.ATTACH, attach_pid=-1)
     assert run_shim(directory, block)[0] == taskdir.ShimStatus.BAD_BLOCK
