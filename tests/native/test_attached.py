@@ -19,12 +19,14 @@ def burn(seconds):
     while time.process_time() < end:
         pass
 def child(seconds):
+    ready, done = os.pipe()
     pid = os.fork()
     if pid == 0:
         burn(seconds)
         os.close(1)
-        sys.stdin.close()
+        os.write(done, b"x")
         time.sleep(600)
+    os.read(ready, 1)
     return pid
 def end(pid):
     os.kill(pid, 9)
@@ -33,7 +35,7 @@ def step():
     print(time.process_time(), flush=True)
     sys.stdin.readline()
 """
-"""`step()` says how much CPU the process itself has used, and waits until it is told to go on."""
+"""`child(s)` returns when the child has burned; `step()` says how much CPU the process itself has used, and waits to be told."""
 SWEEP_SECONDS = 30.0
 """Longer than the sampler would wait for its next look through a full /proc."""
 
@@ -93,7 +95,7 @@ def test_a_pid_that_came_round_is_not_metered(targets: Targets, directory: Path)
 def test_an_older_child_is_billed_from_when_it_was_found_and_not_again_when_it_is_waited_for(
     targets: Targets, directory: Path
 ) -> None:
-    target = targets.python(STEPS + "old = child(1); time.sleep(1.5); step(); end(old); step()")
+    target = targets.python(STEPS + "old = child(1); step(); end(old); step()")
     hear(target)
     sampler = Sampler(start=False)
     handle = attach(sampler, target.pid, directory, include_descendants=True)
@@ -106,7 +108,7 @@ def test_an_older_child_is_billed_from_when_it_was_found_and_not_again_when_it_i
 
 
 def test_younger_children_are_billed_whole_and_once_whether_they_were_seen_or_not(targets: Targets, directory: Path) -> None:
-    code = "step(); seen = child(0.5); time.sleep(1); step(); end(seen); unseen = child(0.5); time.sleep(1); end(unseen); step()"
+    code = "step(); seen = child(0.5); step(); end(seen); unseen = child(0.5); end(unseen); step()"
     target = targets.python(STEPS + code)
     hear(target)
     sampler = Sampler(start=False)
@@ -121,7 +123,7 @@ def test_younger_children_are_billed_whole_and_once_whether_they_were_seen_or_no
 
 
 def test_children_are_not_billed_unless_they_are_included(targets: Targets, directory: Path) -> None:
-    target = targets.python(STEPS + "step(); young = child(0.5); time.sleep(1); end(young); step()")
+    target = targets.python(STEPS + "step(); young = child(0.5); end(young); step()")
     hear(target)
     sampler = Sampler(start=False)
     handle = attach(sampler, target.pid, directory)
@@ -134,7 +136,7 @@ def test_children_are_not_billed_unless_they_are_included(targets: Targets, dire
 def test_over_a_restart_nothing_is_billed_twice_and_nothing_is_missed(
     targets: Targets, directory: Path, *, include_descendants: bool
 ) -> None:
-    code = "old = child(0.5); time.sleep(1); burn(0.5); step(); burn(0.5); step(); burn(0.5); step(); end(old); step()"
+    code = "old = child(0.5); burn(0.5); step(); burn(0.5); step(); burn(0.5); step(); end(old); step()"
     target = targets.python(STEPS + code)
     before = float(hear(target))
     sampler = Sampler(start=False)
