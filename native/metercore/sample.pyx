@@ -23,6 +23,7 @@ from metercore._c.report cimport TM_REPORT_BYTES, TM_REPORT_CUSTOM_COUNT, TM_REP
 from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
 from metercore.cgroup cimport c_parse_io_stat, c_read_ids
 from metercore.clock cimport c_boottime_ns, c_realtime_ns
+from metercore.attached cimport c_attached_io, c_attached_start, c_attached_total
 from metercore.backend cimport c_Look
 from metercore.cpu cimport c_cpu_total
 from metercore.crc cimport c_crc32
@@ -135,7 +136,7 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
         slot.resumed = 1
     memcpy(account.boot_id, boot_id, 40)
     if account.first_monotonic_ns == 0:
-        account.first_monotonic_ns = c_started_ns(slot, now_ns)
+        account.first_monotonic_ns = now_ns if slot.attached else c_started_ns(slot, now_ns)
     account.last_monotonic_ns = now_ns
 
 
@@ -149,7 +150,9 @@ cdef void c_limit(c_Slot *slot, const c_Context *context) noexcept nogil:
 cdef void c_start(c_Slot *slot, const c_Context *context, const c_Look *look, uint64_t now_ns) noexcept nogil:
     """Go on from the meter page, if there is one, and take the first sample."""
     c_resume(slot, now_ns)
-    if slot.in_tree and slot.main_pid > 0:
+    if slot.attached:
+        c_attached_start(slot, slot.main_pid, slot.main_start_ticks, c_boottime_ns())
+    elif slot.in_tree and slot.main_pid > 0:
         c_member_add(slot, slot.main_pid, 0)
     slot.allowed_cores = context.online_cores
     c_limit(slot, context)
@@ -266,6 +269,8 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
                 member.io_own_ns = member.own_ns
                 member.read_bytes = one.read_bytes
                 member.write_bytes = one.write_bytes
+            if slot.attached:
+                c_attached_io(slot, member, member.read_bytes, member.write_bytes)
             read_bytes += member.read_bytes
             write_bytes += member.write_bytes
     else:
@@ -278,6 +283,9 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
             if got == 0:
                 read_bytes += one.read_bytes
                 write_bytes += one.write_bytes
+    if slot.attached:
+        read_bytes = <uint64_t>max(<int64_t>read_bytes - slot.read_before_bytes, 0)
+        write_bytes = <uint64_t>max(<int64_t>write_bytes - slot.write_before_bytes, 0)
     c_grow_io(slot, read_bytes, write_bytes)
 
 
@@ -382,7 +390,11 @@ cdef void c_sample(
     asleep = asleep and slot.quiet and not wants_report and not gap
     if last:
         slot.reaped_due = 1
-    known = not asleep and c_cpu_total(slot, look, swept or last, &total_ns)
+    if slot.attached:
+        swept = swept or not slot.descendants  # alone, it has nobody to be looked for
+        known = c_attached_total(slot, look, swept or last, &total_ns)
+    else:
+        known = not asleep and c_cpu_total(slot, look, swept or last, &total_ns)
     ran = known and slot.ran
     if asleep or (slot.quiet and not ran and not wants_report and not gap):
         # A sleeping task costs one read per tick, or none, and shows once a second that it still sleeps.

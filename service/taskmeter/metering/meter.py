@@ -40,6 +40,9 @@ class LocalMeter:
                 total_count=total_count,
                 total_size=total_size,
                 tariff=_native(tariff),
+                attached=source.attached,
+                include_descendants=source.include_descendants,
+                main_start_ticks=source.main_start_ticks,
             )
 
     def is_open(self, token: str) -> bool:
