@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from metercore.cgroup import parse_cpu_max, parse_cpu_stat, parse_io_stat, parse_memory_stat, quota_cores, read_ids
+from metercore.cgroup import parse_cpu_max, parse_cpu_stat, parse_io_stat, parse_memory_stat, read_ids
+from metercore.limit import quota_cores
 
 V1 = b"cache 500\nrss 10\nshmem 20\nswap 30\ntotal_cache 999\ntotal_rss 100\ntotal_shmem 20\ntotal_swap 3\n"
 V2 = b"anon 100\nfile 99999\nkernel 5\nshmem 20\nfile_mapped 7\n"
@@ -76,7 +77,7 @@ def test_sums_and_units_that_do_not_fit_are_refused_and_not_cut() -> None:
 def test_a_mount_whose_name_is_no_text_does_not_matter(tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = os.fsencode(tmp_path_factory.mktemp("mounts")) + b"/\xff"
     os.mkdir(directory)
-    code = "import sys; from metercore.cgroup import quota_cores; quota_cores(); print(open('/proc/self/mountinfo', 'rb').read().count(b'\\xff'))"
+    code = "import sys; from metercore.limit import quota_cores; quota_cores(); print(open('/proc/self/mountinfo', 'rb').read().count(b'\\xff'))"
     script = 'mount -t tmpfs none "$1" && exec "$2" -c "$3"'
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", directory, sys.executable, code]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60)
