@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> int:
     seed = int(os.environ.get("FUZZ_SEED") or int.from_bytes(os.urandom(4), "little"))
     coverage = Coverage()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    print(f"FUZZ_SEED={seed}, {seconds:.1f} s each, {'guided by coverage' if coverage.sees else 'blind: use make fuzz'}", flush=True)
+    print(
+        f"FUZZ_SEED={seed}, {seconds:.1f} s each, {'guided by coverage' if coverage.sees else 'blind: use make fuzz'}", flush=True
+    )
     failed = False
     for target in chosen:
         current = RESULTS / f"{target.name}.current"

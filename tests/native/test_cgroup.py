@@ -68,7 +68,10 @@ def test_the_quota_of_this_process_is_readable_here() -> None:
 def test_sums_and_units_that_do_not_fit_are_refused_and_not_cut() -> None:
     with pytest.raises(ValueError, match=r"cpu\.stat"):
         parse_cpu_stat(b"usage_usec 18446744073709552\n")
-    for text, version in ((b"anon 18446744073709551615\nshmem 1\n", 2), (b"total_rss 9223372036854775808\ntotal_swap 9223372036854775808\n", 1)):
+    for text, version in (
+        (b"anon 18446744073709551615\nshmem 1\n", 2),
+        (b"total_rss 9223372036854775808\ntotal_swap 9223372036854775808\n", 1),
+    ):
         with pytest.raises(ValueError, match=r"memory\.stat"):
             parse_memory_stat(text, version)
 
@@ -77,9 +80,22 @@ def test_sums_and_units_that_do_not_fit_are_refused_and_not_cut() -> None:
 def test_a_mount_whose_name_is_no_text_does_not_matter(tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = os.fsencode(tmp_path_factory.mktemp("mounts")) + b"/\xff"
     os.mkdir(directory)
-    code = "import sys; from metercore.limit import quota_cores; quota_cores(); print(open('/proc/self/mountinfo', 'rb').read().count(b'\\xff'))"
+    code = "from metercore.limit import quota_cores; quota_cores()\n"
+    code += "print(open('/proc/self/mountinfo', 'rb').read().count(b'\\xff'))"
     script = 'mount -t tmpfs none "$1" && exec "$2" -c "$3"'
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", directory, sys.executable, code]
+    command: list[str | bytes] = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        directory,
+        sys.executable,
+        code,
+    ]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 1

@@ -1,7 +1,7 @@
 """Nothing public leaks: each function and class of metercore has a case here, which is repeated while the process is watched.
 
-Watched are the C heap (mallinfo2(3)), Python's blocks, anonymous mappings, descriptors, threads. A case is one round of calls: good
-ones, and such as fail.
+Watched are the C heap (mallinfo2(3)), blocks of Python, mappings, descriptors, threads. A case is one round of calls: good ones,
+and such as fail.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -310,7 +311,6 @@ def samplers(directory: Path) -> None:
     wait_until(lambda: threaded.stats().tick_count > 0, "a tick")
     if threaded.stats().tick_count % 2:
         threaded.close()  # else it is collected with its thread running
-    del threaded
     failing(Sampler, 0.0)
 
 
@@ -324,7 +324,12 @@ def launchers(directory: Path) -> None:
     launcher.remove_cgroups(4, b"/proc/none", (b"/proc/none",))
     failing(launcher.launch, 5, attempt, b"short", b"", (), None, False, None)
     found: list[tuple[int, int, int, int, int, int]] = []
-    wait_until(lambda: found.extend(launcher.results()) or len(found) == 4, "all are answered")
+
+    def answered() -> bool:
+        found.extend(launcher.results())
+        return len(found) == 4
+
+    wait_until(answered, "all are answered")
     for *_, pid, pidfd in found:
         if pid:
             os.waitpid(pid, 0)
@@ -339,10 +344,13 @@ def launchers(directory: Path) -> None:
 # ------------------------------------------------------------------------------------------------- the measuring
 
 
+MALLINFO2 = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+
+
 class Mallinfo2(ctypes.Structure):
     """struct mallinfo2 of malloc.h: `uordblks` is what is allocated, `hblkhd` what lies in mappings of its own."""
 
-    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]  # noqa: RUF012, SIM905
+    _fields_: ClassVar = [(name, ctypes.c_size_t) for name in MALLINFO2.split()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,6 +404,7 @@ def leaks(function: Case, directory: Path) -> list[str]:
     """What grows every time; caches and pools that fill up do so only at first (as in psutil's tests)."""
     for _ in range(3):
         function(directory)
+    found: list[str] = []
     for _ in range(5):
         found = grown(function, directory)
         if not found:
@@ -406,8 +415,8 @@ def leaks(function: Case, directory: Path) -> list[str]:
 def test_everything_public_has_a_leak_case() -> None:
     missing = sorted(public() - CASES.keys() - MADE_BY_OTHERS.keys())
     assert not missing, (
-        f"no leak case for {', '.join(missing)}: add a function with @case({missing[0]!r}) to {Path(__file__).name} that calls it "
-        "once with success and once for each way in which it fails, or say in MADE_BY_OTHERS which case makes it"
+        f"no leak case for {', '.join(missing)}: add a function with @case({missing[0]!r}) to {Path(__file__).name} that "
+        "calls it once with success and once for each way in which it fails, or say in MADE_BY_OTHERS which case makes it"
     )
     gone = sorted((CASES.keys() | MADE_BY_OTHERS.keys()) - public())
     assert not gone, f"not public any more: {', '.join(gone)}"
