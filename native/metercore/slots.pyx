@@ -216,13 +216,15 @@ cdef void c_slot_release(c_Slot *slot) noexcept nogil:
 
 
 cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noexcept nogil:
-    """Append a member unless it is there; NULL without memory."""
+    """Append a member unless it is there; NULL without memory. A start time of 0 is not known yet, here or there."""
     cdef c_Member *more
     cdef c_Member *member
     cdef int32_t n, room
     for n in range(slot.member_count):
-        if slot.members[n].pid == pid and slot.members[n].start_ticks == start_ticks:
-            return &slot.members[n]
+        member = &slot.members[n]
+        if member.pid == pid and (member.start_ticks == start_ticks or member.start_ticks == 0 or start_ticks == 0):
+            member.start_ticks = max(member.start_ticks, start_ticks)
+            return member
     if slot.member_count == slot.member_room:
         room = slot.member_room * 2 if slot.member_room else 2
         more = <c_Member *>realloc(slot.members, <size_t>room * sizeof(c_Member))

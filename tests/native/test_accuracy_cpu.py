@@ -163,7 +163,6 @@ def test_cpu_is_what_the_work_was_told_by_the_kernel(backend: Backend, kind: str
     assert final.cpu_ns == pytest.approx(max(reaped, gone.cgroup_cpu_ns), rel=TOLERANCE, abs=TICK_SECONDS * 1e9)
 
 
-@pytest.mark.xfail(reason="its entry without start time and the one that the tree finds are two members")
 def test_a_process_that_could_not_be_read_at_first_is_counted_once(tmp_path: Path) -> None:
     """Main is a member from the start, when its start time may not be readable; the tree finds it again later."""
     tree = plant(tmp_path, *python(WORK + "burn(0.5)\nsay('done', own())\nhold()"))
