@@ -17,6 +17,7 @@ import pytest
 
 from metercore import cgroup, procfs
 from metercore.attempt import open_owner, read_records
+from metercore.btf import parse as parse_btf
 from metercore.encode import encode_hot
 from metercore.meterpage import read_meter
 from metercore.report import ReportBlock, parse_report
@@ -174,6 +175,30 @@ def account(data: bytes) -> None:
     assert sampler.finish(handle, start_time=1.0, end_time=2.0, reaped_cpu_ns=7).cpu_ns >= last
 
 
+BTF_PATHS = ("first", "small", "nested.b", "list[2].b", "self", "flag", "member", "a", "x[1][1]", "")
+
+
+def btf(data: bytes) -> None:
+    """Any BTF gives types, or an error that is told; whatever is asked of it then."""
+    try:
+        types = parse_btf(data)
+    except ValueError:
+        return
+    assert types.type_count >= 1
+    for structure in ("outer", "bits", "circle", "itself", "dangling", "inner"):
+        for path in BTF_PATHS:
+            try:
+                offset, _ = types.field(structure, path)
+            except (KeyError, ValueError):
+                continue
+            assert types.offset(structure, path) == offset
+    for look_up in (lambda: types.id("outer", "struct"), lambda: types.enumerator("MINUS"), lambda: types.enumerator("BIG")):
+        try:
+            look_up()
+        except (KeyError, ValueError):
+            continue
+
+
 def sealed(data: bytes, *spans: tuple[int, int]) -> bytes:
     """Put a CRC behind each span, where there are bytes for it."""
     changed = bytearray(data)
@@ -262,6 +287,7 @@ TARGETS = {
         Target("report", report, seal=seal_report, most_bytes=PAGE),
         Target("records", records, seal=seal_records, most_bytes=4 * PAGE),
         Target("account", account, seal=seal_account, most_bytes=4 * PAGE),
+        Target("btf", btf, (b"outer\0", b"list\0", b"\x9f\xeb\x01\0")),
         Target("hot", hot, (b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\xff"), most_bytes=600),
     )
 }

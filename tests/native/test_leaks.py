@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import pytest
 
-from metercore import cgroup, clock, descriptors, limit, procfs
+from metercore import bpf, btf, cgroup, clock, descriptors, limit, procfs
 from metercore.attempt import open_owner, read_records
 from metercore.counter import Counter
 from metercore.crc import crc32
@@ -47,6 +47,7 @@ STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
 MADE_BY_OTHERS = {
     "reading.Reading": "made by Sampler.read and settle_files",
     "sampler.SamplerStats": "a tuple, made by Sampler.stats",
+    "bpf.BpfRow": "a tuple, made by BpfTable.rows",
     "tariff.Price": "a tuple, made by Tariff.price",
     "report.Report": "a tuple, made by parse_report",
     "procfs.ProcStat": "a tuple, made by parse_stat",
@@ -260,6 +261,44 @@ def encodes(directory: Path) -> None:
     failing(encode_hot, {}, tariff, status="x" * 501)
     failing(encode_hot, {}, tariff, gpus=((0, "x" * 5000, "y", 1, 1.0),))
     failing(encode_hot, {}, None)
+
+
+# --------------------------------------------------------------------------------------------------- BPF and BTF
+
+
+@case("btf.parse", "btf.load", "btf.Btf")
+def types(directory: Path) -> None:
+    small = (CORPUS / "btf" / "small").read_bytes()
+    (directory / "btf").write_bytes(small)
+    for made in (btf.parse(small), btf.load(str(directory / "btf"))):
+        made.field("outer", "nested.b")
+        made.offset("outer", "list[2].b")
+        made.enumerator("BIG")
+        failing(made.field, "outer", "none")
+        failing(made.field, "outer", "[[")
+        failing(made.field, "circle", "member")
+        failing(made.enumerator, "none")
+        failing(made.id, "outer", "none")
+    btf.Btf()
+    failing(btf.parse, small[:-1])
+    failing(btf.load, str(directory / "none"))
+    failing(btf.load, str(directory))
+
+
+@case("bpf.BpfTable", "bpf.probe")
+def tables(directory: Path) -> None:
+    reason = bpf.probe()
+    if reason is not None:  # not here; the way to that answer is the case
+        failing(bpf.BpfTable)
+        return
+    table = bpf.BpfTable()
+    table.sweep()
+    table.rows()
+    table.row(os.getpid())
+    table.row(NOBODY_HAS_THIS_PID)
+    table.close()
+    failing(table.sweep)
+    bpf.BpfTable().sweep()  # and is collected while it is open
 
 
 # ------------------------------------------------------------------------------------ trees, samplers, launchers
