@@ -13,7 +13,7 @@ SOURCES := setup.py service native tests bench examples
 export PATH := $(abspath $(RUN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build lint test test-as-nobody $(GROUPS) asan fuzz bench proto-snapshot sdist clean
+.PHONY: help venv build lint test test-as-nobody $(GROUPS) asan fuzz bench bench-meter bench-tools proto-snapshot sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -53,7 +53,7 @@ lint-imports
 buf lint protos
 buf format --diff --exit-code protos
 buf breaking protos --against protos/releases/v1.txtpb
-cython-lint native
+cython-lint native bench
 stubtest metercore --mypy-config-file pyproject.toml --allowlist native/stubtest.allow --ignore-disjoint-bases
 endef
 export LINTERS
@@ -63,6 +63,12 @@ lint: build ## check style, types, import contracts, protos and native code
 
 bench: build ## run the benchmarks; writes Markdown to bench/results/
 	@$(RUN)/python bench/run.py
+
+bench-meter: build ## run only what compares the metering core; its plots too are in bench/results/
+	@$(RUN)/python bench/run.py meter
+
+bench-tools: ## install what bench-meter compares with; for root on Debian
+	@bench/tools.sh
 
 proto-snapshot: $(INSTALLED) ## take today's contract as the one that must not break
 	$(RUN)/buf build protos --exclude-source-info --output protos/releases/v1.txtpb

@@ -22,6 +22,7 @@ from metercore._c.linux cimport (
     syscall,
     tm_dirent64,
 )
+from metercore.bpf cimport c_Bpf, c_bpf_row, c_Row
 from metercore.errors cimport raise_errno
 from metercore.procfs cimport c_ProcStat, c_read_stat
 
@@ -190,13 +191,32 @@ cdef int c_note_found(c_Tree *tree, const c_Entry *entry) noexcept nogil:
     return 0
 
 
+cdef int c_see(c_Tree *tree, int32_t pid) noexcept nogil:
+    cdef c_Entry *entry = c_insert(tree, pid)
+    if entry == NULL:
+        return -ENOMEM
+    entry.epoch = tree.epoch
+    return 0
+
+
+cdef int c_list_rows(c_Tree *tree) noexcept nogil:
+    """Mark every process of the pass as seen and enter the new ones; 0 or -errno."""
+    cdef uint32_t n
+    cdef int error
+    for n in range(tree.rows.row_count):
+        error = c_see(tree, tree.rows.rows[n].pid)
+        if error != 0:
+            return error
+    return 0
+
+
 cdef int c_list_processes(c_Tree *tree) noexcept nogil:
     """Mark every pid of /proc as seen and enter the new ones; 0 or -errno."""
     cdef long got, at
     cdef tm_dirent64 *record
     cdef const char *name
     cdef int32_t pid
-    cdef c_Entry *entry
+    cdef int error
     if tree.proc_descriptor < 0:
         tree.proc_descriptor = c_open(b"/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         if tree.proc_descriptor < 0:
@@ -220,10 +240,25 @@ cdef int c_list_processes(c_Tree *tree) noexcept nogil:
             while c'0' <= name[0] <= c'9':
                 pid = pid * 10 + (name[0] - c'0')
                 name += 1
-            entry = c_insert(tree, pid)
-            if entry == NULL:
-                return -ENOMEM
-            entry.epoch = tree.epoch
+            error = c_see(tree, pid)
+            if error != 0:
+                return error
+
+
+cdef int c_ancestry(c_Tree *tree, int32_t pid, int32_t *ppid, uint64_t *start_ticks) noexcept nogil:
+    """Who is the parent and when did it start, from the pass or from /proc; 0 or -errno."""
+    cdef c_ProcStat now
+    cdef int error
+    cdef const c_Row *row = c_bpf_row(tree.rows, pid) if tree.rows != NULL else NULL
+    if row != NULL:
+        ppid[0] = row.ppid
+        start_ticks[0] = row.start_ticks
+        return 0
+    tree.stat_count += 1
+    error = c_read_stat(pid, &now)
+    ppid[0] = now.ppid
+    start_ticks[0] = now.start_ticks
+    return error
 
 
 cdef void c_drop_gone(c_Tree *tree) noexcept nogil:
@@ -245,17 +280,17 @@ cdef void c_drop_gone(c_Tree *tree) noexcept nogil:
 
 cdef void c_verify(c_Tree *tree, c_Entry *entry) noexcept nogil:
     """Re-read who is remembered: another start time is another process, and an outsider's new parent may be one of ours."""
-    cdef c_ProcStat now
+    cdef int32_t ppid
+    cdef uint64_t start_ticks
     entry.checked = tree.epoch
-    tree.stat_count += 1
-    if c_read_stat(entry.pid, &now) != 0:
+    if c_ancestry(tree, entry.pid, &ppid, &start_ticks) != 0:
         return
     if entry.kind == ROOT:
         if entry.start_ticks == 0:  # it could not be read when it was added
-            entry.start_ticks = now.start_ticks
-        if entry.start_ticks != now.start_ticks:
+            entry.start_ticks = start_ticks
+        if entry.start_ticks != start_ticks:
             entry.kind = DEAD_ROOT
-    elif now.start_ticks != entry.start_ticks or (entry.kind == OUTSIDER and now.ppid != entry.ppid):
+    elif start_ticks != entry.start_ticks or (entry.kind == OUTSIDER and ppid != entry.ppid):
         entry.kind = FRESH
 
 
@@ -293,7 +328,8 @@ cdef void c_collect_fresh(c_Tree *tree) noexcept nogil:
 
 cdef void c_resolve(c_Tree *tree) noexcept nogil:
     """Read the parents of the fresh and pass membership down, until nothing changes."""
-    cdef c_ProcStat now
+    cdef int32_t ppid
+    cdef uint64_t start_ticks
     cdef c_Entry *entry
     cdef c_Entry *parent
     cdef uint32_t n, left
@@ -303,13 +339,12 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
     while n < tree.fresh_count:  # which grows by parents that turn out to be somebody new
         entry = c_find(tree, tree.fresh[n])
         n += 1
-        tree.stat_count += 1
         entry.checked = tree.epoch
-        if c_read_stat(entry.pid, &now) != 0:
+        if c_ancestry(tree, entry.pid, &ppid, &start_ticks) != 0:
             entry.ppid = -1  # gone meanwhile; the next sweep drops it
             continue
-        entry.ppid = now.ppid
-        entry.start_ticks = now.start_ticks
+        entry.ppid = ppid
+        entry.start_ticks = start_ticks
         tree.fresh[kept] = entry.pid
         kept += 1
         parent = c_find(tree, entry.ppid) if entry.ppid > 0 else NULL
@@ -325,6 +360,8 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
             parent = c_find(tree, entry.ppid) if entry.ppid > 0 else NULL
             if entry.ppid == 0 or (parent != NULL and (parent.kind == OUTSIDER or parent.kind == DEAD_ROOT)):
                 entry.kind = OUTSIDER
+            elif parent == NULL and tree.rows != NULL and entry.ppid <= 2:  # init and kthreadd may be hidden from a pass
+                entry.kind = OUTSIDER
             elif parent == NULL or parent.kind == FRESH:
                 tree.fresh[left] = entry.pid  # its parent is not resolved, or not even listed, yet
                 left += 1
@@ -338,14 +375,15 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
         kept = left
 
 
-cdef int c_tree_sweep(c_Tree *tree) noexcept nogil:
-    """Look once through /proc and list new members in `found`; 0 or -errno."""
+cdef int c_tree_sweep(c_Tree *tree, const c_Bpf *rows) noexcept nogil:
+    """Look once through all processes, of a BPF pass or of /proc (NULL), and list new members in `found`; 0 or -errno."""
     cdef int error
     cdef uint32_t _depth
     tree.epoch += 1
     tree.sweep_count += 1
     tree.found_count = 0
-    error = c_list_processes(tree)
+    tree.rows = rows
+    error = c_list_rows(tree) if rows != NULL else c_list_processes(tree)
     if error != 0:
         return error
     c_drop_gone(tree)
@@ -410,7 +448,7 @@ cdef class ProcessTree:
         cdef int error
         cdef uint32_t n
         with nogil:
-            error = c_tree_sweep(&self.c)
+            error = c_tree_sweep(&self.c, NULL)
         if error != 0:
             raise_errno(-error, "/proc")
         return [(self.c.found[n].owner, self.c.found[n].pid, self.c.found[n].start_ticks) for n in range(self.c.found_count)]

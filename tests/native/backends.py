@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
+from metercore import bpf
 from metercore.sampler import Sampler
 from tests.native.trees import Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """How to meter a tree by one back end: arguments for the sampler and for opening a slot; `cgroup` as for `plant`."""
+    """How to meter a tree by one back end: arguments for the sampler; `cgroup` as for `plant`."""
 
     name: str
     cgroup: str
     sampler: dict[str, Any] = field(default_factory=dict)
-    slot: dict[str, Any] = field(default_factory=dict)
     windows_are_sweeps: bool = False
     """Whether the CPU use that is shown is of the time between two looks at who belongs to the tree, not of 100 ms."""
 
@@ -26,13 +26,16 @@ class Backend:
         return Sampler(hz, **self.sampler, **more)
 
     def open(self, sampler: Sampler, tree: Tree) -> int:
-        return tree.open(sampler, **self.slot)
+        return tree.open(sampler)
 
 
 BACKENDS = [
     Backend("cgroup", "auto"),
-    Backend("procfs", "off", slot={"backend": "procfs"}, windows_are_sweeps=True),
+    Backend("clock", "off", sampler={"backend": "clock"}, windows_are_sweeps=True),
+    Backend("procfs", "off", sampler={"backend": "procfs"}, windows_are_sweeps=True),
 ]
+if bpf.probe() is None:
+    BACKENDS.append(Backend("bpf", "off", sampler={"backend": "bpf"}, windows_are_sweeps=True))
 
 each_backend = pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
 """For tests that take a `backend`; where there are no cgroups, `auto` comes to the same as `off`."""

@@ -170,7 +170,7 @@ def test_a_process_that_could_not_be_read_at_first_is_counted_once(tmp_path: Pat
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(int(name) for name in os.listdir("/proc/self/fd")), limit[1]))
     try:
-        handle = tree.open(sampler, backend="procfs")
+        handle = tree.open(sampler)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
     try:

@@ -163,11 +163,10 @@ def test_page_cache_is_not_billed(backend: Backend, grow: Grow) -> None:
     release(tree, "written")
 
 
-@pytest.mark.xfail(reason="shares of members beyond the first 64 are read once and never again")
 def test_shares_of_more_processes_than_fit_a_batch_are_read_again_for_all(grow: Grow) -> None:
     tree = grow(MANY, "off")
     sampler = Sampler(start=False)
-    handle = sampler.open(tree.shim.pid, tree.main_pid, str(tree.directory), backend="procfs")
+    handle = sampler.open(tree.shim.pid, tree.main_pid, str(tree.directory))
     tree.wait_for("share.waiting")
 
     def ticked() -> int:

@@ -95,7 +95,7 @@ Path("attempt/task").mkdir(parents=True)
 sampler = Sampler(start=False)
 ours, stranger = start(100), start(200)
 ours.do(1000)
-handle = sampler.open(ours.pid, 1000, "attempt", backend="procfs")
+handle = sampler.open(ours.pid, 1000, "attempt")
 burnt(1000)
 sampler.tick(skip_seconds=2)
 before = sampler.read(handle).cpu_ns
@@ -174,7 +174,7 @@ ours.do(-1000)
 stranger.do(1000)
 burnt(1000)
 sampler = Sampler(start=False)
-handle = sampler.open(ours.pid, 1000, "attempt", backend="procfs")
+handle = sampler.open(ours.pid, 1000, "attempt")
 for _ in range(5):
     sampler.tick(skip_seconds=0.3)
 assert sampler.read(handle).cpu_ns < 0.1e9, sampler.read(handle).cpu_ns

@@ -106,8 +106,8 @@ SAMPLER = """
 import sys
 from metercore.sampler import Sampler
 shim, main, directory, v2, v1, backend = sys.argv[1:]
-sampler = Sampler(20.0)
-handle = sampler.open(int(shim), int(main), directory, cgroup_v2=v2, cgroup_v1_memory=v1, backend=backend)
+sampler = Sampler(20.0, backend=backend)
+handle = sampler.open(int(shim), int(main), directory, cgroup_v2=v2, cgroup_v1_memory=v1)
 for line in sys.stdin:
     now, stats = sampler.read(handle), sampler.stats()
     # The thread may be between two ticks: asked again, it shows the tick after the question.
@@ -120,7 +120,7 @@ for line in sys.stdin:
 @each_backend
 def test_a_stopped_sampler_goes_on_with_a_gap(backend: Backend, burner: Tree) -> None:
     command = [sys.executable, "-c", SAMPLER, str(burner.shim.pid), str(burner.main_pid), str(burner.directory)]
-    command += [burner.cgroup_v2, burner.cgroup_v1_memory, backend.slot.get("backend", "auto")]
+    command += [burner.cgroup_v2, burner.cgroup_v1_memory, backend.sampler.get("backend", "auto")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None
         assert other.stdout is not None
@@ -171,7 +171,7 @@ if child == 0:
     while True: pass
 os.read(reader, 1)
 sampler = Sampler(start=False)
-handle = sampler.open(os.getpid(), child, "attempt", backend="procfs")
+handle = sampler.open(os.getpid(), child, "attempt")
 begin = time.monotonic()
 first = sampler.read(handle)
 while time.clock_gettime((~child << 3) | 2) < 0.8: sampler.tick()
