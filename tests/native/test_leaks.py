@@ -21,6 +21,7 @@ import pytest
 
 from metercore import bpf, btf, cgroup, clock, descriptors, limit, procfs
 from metercore.attempt import open_owner, read_records
+from metercore.backend import examine, source_of
 from metercore.counter import Counter
 from metercore.crc import crc32
 from metercore.encode import encode_hot
@@ -47,6 +48,7 @@ STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
 MADE_BY_OTHERS = {
     "reading.Reading": "made by Sampler.read and settle_files",
     "sampler.SamplerStats": "a tuple, made by Sampler.stats",
+    "backend.Backend": "a tuple, made by examine",
     "bpf.BpfRow": "a tuple, made by BpfTable.rows",
     "tariff.Price": "a tuple, made by Tariff.price",
     "report.Report": "a tuple, made by parse_report",
@@ -351,6 +353,14 @@ def samplers(directory: Path) -> None:
     if threaded.stats().tick_count % 2:
         threaded.close()  # else it is collected with its thread running
     failing(Sampler, 0.0)
+
+
+@case("backend.examine", "backend.source_of")
+def backends(directory: Path) -> None:
+    for found in examine():
+        source_of(found.name)
+    next(iter(examine()))  # and no further
+    failing(source_of, "magic")
 
 
 @case("launch.Launcher")
