@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metercore.cgroup import parse_cpu_max, parse_cpu_stat, parse_io_stat, parse_memory_stat, quota_cores, read_ids
+from metercore.cgroup import parse_cpu_max, parse_cpu_stat, parse_io_stat, parse_memory_stat, read_ids
 
 V1 = b"cache 500\nrss 10\nshmem 20\nswap 30\ntotal_cache 999\ntotal_rss 100\ntotal_shmem 20\ntotal_swap 3\n"
 V2 = b"anon 100\nfile 99999\nkernel 5\nshmem 20\nfile_mapped 7\n"
@@ -53,8 +53,3 @@ def test_ids_are_read_whole_across_buffers(tmp_path_factory: pytest.TempPathFact
     assert read_ids(str(path)) == [7]
     with pytest.raises(FileNotFoundError):
         read_ids(str(path) + "x")
-
-
-def test_the_quota_of_this_process_is_readable_here() -> None:
-    quota = quota_cores()
-    assert quota is None or quota > 0

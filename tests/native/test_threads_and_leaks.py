@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import psutil
 import pytest
 
 from metercore import descriptors
+from metercore.counter import Counter
 from metercore.encode import encode_hot
+from metercore.epochs import WindowPeak
 from metercore.eta import Eta
+from metercore.limit import CpuLimit, allowed_cores
 from metercore.meterpage import read_meter
 from metercore.paths import open_beneath
 from metercore.peak import Peak
@@ -22,8 +26,10 @@ from metercore.rate import Rate
 from metercore.report import ReportBlock, parse_report
 from metercore.sampler import Sampler
 from metercore.settle import settle_files
+from metercore.tariff import Tariff
 from metercore.tokens import Tokens
 from metercore.tree import ProcessTree
+from metercore.window import RateWindow
 from tests.native.conftest import Plant
 from tests.native.trees import python
 from tests.waiting import wait_until
@@ -161,13 +167,31 @@ def test_no_public_function_leaks(tmp_path: Path) -> None:
     tree = ProcessTree()
 
     def numerics() -> None:
-        rate, peak, tokens, eta = Rate(), Peak(), Tokens(), Eta()
+        rate, window, peak, highest, counter, eta = Rate(), RateWindow(), Peak(), WindowPeak(), Counter(), Eta()
+        tokens = Tokens(memory_byte_ns2=2**100, counts={"pages": 1})
         for n in range(1, 50):
             rate.update(n * 10**9, n)
+            window.update(n * 10**9, n)
             peak.update(n * 10**9, n)
-            tokens.update(n * 10**9, n)
+            highest.update(n * 10**9, n)
+            counter.update(n)
             eta.update(n * 10**9, n)
-        assert rate.per_second and tokens.byte_ns2 and tokens.byte_seconds and eta.remaining(50 * 10**9, 100)
+            tokens.update_memory(n * 10**9, n)
+            tokens.update_gpu_memory(n * 10**9, n)
+            tokens.add_cpu_ns(n)
+            tokens.add("pages", n)
+        assert rate.per_second and rate.at(51 * 10**9) and window.per_second(50 * 10**9) and highest.highest(50 * 10**9)
+        assert counter.total and tokens.memory_byte_ns2 and tokens.memory_byte_seconds and eta.remaining(50 * 10**9, 100)
+        samples = array("Q", range(100))
+        tokens.replay_memory(samples, samples, 60 * 10**9)
+        quietly(lambda: tokens.replay_memory(samples, samples[1:]))
+        tariff = Tariff("default", 1, custom={"pages": 0.5})
+        assert tokens.price(tariff).total and tariff.label and hash(tariff) and tariff.custom
+        quietly(lambda: Tariff("default", 1, custom={"": 0.5}))
+        limit = CpuLimit()
+        assert limit.refresh() and limit.percent(0.5) and allowed_cores(os.getpid())
+        quietly(lambda: allowed_cores(2**22 + 1))
+        quietly(lambda: CpuLimit(proc="/nowhere"))
 
     def cycle() -> None:
         numerics()
