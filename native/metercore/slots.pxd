@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_t
 from metercore.eta cimport c_Eta
+from metercore.history cimport c_History
 from metercore.peak cimport c_Peak
 from metercore.rate cimport c_Rate
 from metercore.report cimport c_Report
@@ -160,6 +161,7 @@ cdef struct c_Slot:
     c_Report report
     int64_t seen_count
     int64_t seen_size
+    c_History history
     # ---- under view_lock; taken after work_lock, held for a copy or an encoding only
     pthread_mutex_t view_lock
     c_View view

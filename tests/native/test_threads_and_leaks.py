@@ -14,6 +14,8 @@ import pytest
 from metercore import descriptors
 from metercore.encode import encode_hot
 from metercore.eta import Eta
+from metercore.history import History
+from metercore.historyfile import read_history
 from metercore.meterpage import read_meter
 from metercore.paths import open_beneath
 from metercore.peak import Peak
@@ -60,6 +62,7 @@ def test_slots_come_and_go_from_several_threads_while_it_samples(planted: Plant,
                 held.append(handle)
                 assert sampler.hot(handle)
                 assert sampler.read(handle).total_count == number * 1000 + n % 5, "a slot shows its own report"
+                sampler.history(handle)
                 if len(held) > 4:
                     oldest = held.pop(0)
                     assert sampler.finish(oldest).total_count // 1000 == number
@@ -119,6 +122,7 @@ def test_opening_and_finishing_leaks_nothing(planted: Plant, tmp_path: Path) -> 
         for handle in handles:
             sampler.hot(handle)
             sampler.read(handle)
+            sampler.history(handle)
             sampler.finish(handle)
 
     flat(cycle)
@@ -190,5 +194,13 @@ def test_no_public_function_leaks(tmp_path: Path) -> None:
         read_meter(directory + "/meter")
         quietly(lambda: read_meter(directory + "/none"))
         tree.sweep()
+        history = History(directory)
+        for n in range(1, 30):
+            history.add(n * 10**9, n * 10**9, n * 10**9, n)
+        history.flush()
+        history.read()
+        read_history(directory)
+        read_history(directory + "/none")
+        quietly(lambda: read_history(directory, -1.0))
 
     flat(cycle, 60)
