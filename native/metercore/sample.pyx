@@ -19,7 +19,7 @@ from metercore._c.linux cimport (
     pread,
 )
 from metercore._c.meter cimport tm_meter
-from metercore._c.report cimport TM_REPORT_BYTES, tm_report
+from metercore._c.report cimport TM_REPORT_BYTES, TM_REPORT_CUSTOM_COUNT, TM_REPORT_NAME_BYTES, tm_report
 from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
 from metercore.cgroup cimport c_parse_io_stat, c_read_ids
 from metercore.clock cimport c_boottime_ns, c_realtime_ns
@@ -159,6 +159,16 @@ cdef void c_open_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
         slot.report_descriptor = -1
 
 
+cdef void c_take_custom(c_Slot *slot, const tm_report *block) noexcept nogil:
+    """Take those of the work's own counters that have a price."""
+    cdef int n, k
+    for n in range(slot.tariff.custom_count):
+        for k in range(TM_REPORT_CUSTOM_COUNT):
+            if memcmp(block.custom[k].name, slot.tariff.custom[n].name, TM_REPORT_NAME_BYTES) == 0:
+                slot.custom_counts[n] = max(block.custom[k].value, 0)
+                break
+
+
 cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     cdef char[TM_REPORT_BYTES] page
     cdef ssize_t got
@@ -169,6 +179,7 @@ cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
             return
     got = pread(slot.report_descriptor, page, TM_REPORT_BYTES, 0)
     if got == <ssize_t>TM_REPORT_BYTES and c_report_counters(page, <size_t>got, &slot.report):
+        c_take_custom(slot, <const tm_report *>page)
         if (<tm_report *>page).text_serial != slot.report.text_serial:
             c_report_text(page, <size_t>got, &slot.report)
     if not kept and not c_may_keep():
@@ -334,8 +345,8 @@ cdef void c_remember(c_Slot *slot, const c_Context *context, uint64_t now_ns, bi
     s.monotonic_ns = now_ns
     s.cpu_ns = slot.account.cpu_ns
     s.memory_bytes = slot.account.memory_bytes
-    s.gpu_memory_bytes = ABSENT
-    s.gpu_utilization_percent = -1.0
+    s.gpu_memory_bytes = slot.view.shown.gpu_memory_bytes
+    s.gpu_utilization_percent = slot.view.shown.gpu_percent
     s.rate_count_per_second = slot.view.shown.rate_count_per_second
     s.rate_size_per_second = slot.view.shown.rate_size_per_second
     s.most_cores = context.online_cores

@@ -2,10 +2,11 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from posix.time cimport clockid_t
 
 from metercore._c.pthread cimport pthread_cond_t, pthread_mutex_t, pthread_t
-from metercore.encode cimport c_Tariff
+from metercore.encode cimport c_GpuNames
 from metercore.publish cimport c_Context
 from metercore.settle cimport c_Ending
 from metercore.slots cimport c_Slot, c_Slots, c_View
+from metercore.tariff cimport c_Tariff, Tariff
 from metercore.tree cimport c_Tree
 
 cdef struct c_RootChange:
@@ -64,7 +65,9 @@ cdef struct c_Sampler:
 
 cdef class Sampler:
     cdef c_Sampler *c
-    cdef c_Tariff tariff
+    cdef c_GpuNames gpu_names
+    cdef list tariffs        # every one that was given: slots point into them
+    cdef const c_Tariff *kept_tariff(self, Tariff wanted) except NULL
     cdef c_Slot *slot_of(self, uint64_t handle) except NULL
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil
     cdef void join(self) noexcept

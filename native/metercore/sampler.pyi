@@ -1,13 +1,16 @@
 """The sampler: one native thread that meters every open slot at a fixed rate, and what Python may ask of it."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from metercore.historyfile import HistoryPoint
 from metercore.reading import Reading
+from metercore.tariff import Tariff
 
 SLOWEST_HZ: float
 FASTEST_HZ: float
 DEFAULT_HZ: float
+DEFAULT_TARIFF: Tariff
 
 class SamplerStats(NamedTuple):
     """What the sampler itself did and cost since it was made."""
@@ -44,8 +47,6 @@ class Sampler:
         """Ticks per second."""
     def set_hz(self, hz: float) -> None:
         """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
-    def set_tariff(self, name: str, per_core_hour: float, per_gib_hour: float) -> None:
-        """Price tokens so from now on; integrals are not touched. The name is at most 128 bytes of UTF-8."""
     def tick(self, skip_seconds: float = 0.0) -> None:
         """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first."""
     def stats(self) -> SamplerStats:
@@ -61,13 +62,24 @@ class Sampler:
         total_count: int = 0,
         total_size: int = 0,
         backend: Literal["auto", "procfs"] = "auto",
+        tariff: Tariff | None = None,
     ) -> int:
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` and memory from its memory.stat or that of
-        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Raises MemoryError.
+        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Tokens are priced by `tariff`, or by the
+        default one. Raises MemoryError.
         """
-    def set_earlier(self, handle: int, cpu_ns: int, memory_byte_ns2: int) -> None:
+    def set_earlier(
+        self,
+        handle: int,
+        cpu_ns: int,
+        memory_byte_ns2: int,
+        *,
+        gpu_memory_byte_ns2: int = 0,
+        gpu_ns: int = 0,
+        custom: Mapping[str, int] | None = None,
+    ) -> None:
         """Add the integrals of earlier attempts to the tokens that `hot` shows."""
     def hot(self, handle: int) -> bytes:
         """Return the changing fields of TaskStatus as of the last tick, encoded."""

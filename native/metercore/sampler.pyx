@@ -7,7 +7,7 @@ take its first and last sample in the calling thread, with the GIL released.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset, strdup
+from libc.string cimport memcmp, memcpy, memset, strdup
 from posix.signal cimport sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, clockid_t, timespec
 
@@ -59,6 +59,7 @@ from metercore.slots cimport (
     c_slots_open,
     c_View,
 )
+from metercore.tariff cimport c_Tariff, Tariff
 from metercore.tick cimport c_run, c_tick
 from metercore.tokens cimport c_int_wide
 from metercore.tree cimport c_tree_close, c_tree_open
@@ -71,6 +72,9 @@ from metercore.historyfile import check_range
 SLOWEST_HZ = 0.1
 FASTEST_HZ = 20.0
 DEFAULT_HZ = 10.0
+
+
+DEFAULT_TARIFF = Tariff("default", 1)
 
 
 class SamplerStats(NamedTuple):
@@ -120,7 +124,8 @@ cdef class Sampler:
         pthread_condattr_destroy(&attributes)
         self.c.pss_budget_ns = 50e6
         self.c.context.online_cores = <double>sysconf(_SC_NPROCESSORS_ONLN)
-        memset(&self.tariff, 0, sizeof(self.tariff))
+        memset(&self.gpu_names, 0, sizeof(self.gpu_names))
+        self.tariffs = []
 
     def __init__(self, double hz=DEFAULT_HZ, *, start=True, quota_cores=None):
         cdef int error = c_tree_open(&self.c.tree)
@@ -128,7 +133,6 @@ cdef class Sampler:
             raise_errno(-error, None)
         self.c.context.quota_cores = quota_cores or 0.0
         self.set_hz(hz)
-        self.set_tariff("default-1", 1020.0, 100.0)
         if start:
             self.start()
 
@@ -206,15 +210,14 @@ cdef class Sampler:
         pthread_cond_signal(&self.c.wake)
         pthread_mutex_unlock(&self.c.wake_lock)
 
-    def set_tariff(self, str name not None, double per_core_hour, double per_gib_hour):
-        """Price tokens so from now on; integrals are not touched. The name is at most 128 bytes of UTF-8."""
-        cdef bytes encoded = name.encode()
-        if len(encoded) > 128:
-            raise ValueError("the name of a tariff is at most 128 bytes")
-        memcpy(self.tariff.name, <const char *>encoded, <size_t>len(encoded))
-        self.tariff.name_bytes = <int>len(encoded)
-        self.tariff.per_core_hour = per_core_hour
-        self.tariff.per_gib_hour = per_gib_hour
+    cdef const c_Tariff *kept_tariff(self, Tariff wanted) except NULL:
+        """The address of a tariff with these very prices; it stays as long as the sampler."""
+        cdef Tariff one
+        for one in self.tariffs:
+            if memcmp(&one.c, &wanted.c, sizeof(c_Tariff)) == 0:
+                return &one.c
+        self.tariffs.append(wanted)
+        return &wanted.c
 
     def tick(self, double skip_seconds=0.0):
         """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first."""
@@ -300,11 +303,13 @@ cdef class Sampler:
         int64_t total_count=0,
         int64_t total_size=0,
         str backend not None="auto",
+        Tariff tariff=None,
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` and memory from its memory.stat or that of
-        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Raises MemoryError.
+        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Tokens are priced by `tariff`, or by the
+        default one. Raises MemoryError.
         """
         cdef c_Slot *slot
         cdef uint64_t handle
@@ -318,6 +323,7 @@ cdef class Sampler:
         slot.main_pid = main_pid
         slot.spec_total_count = total_count
         slot.spec_total_size = total_size
+        slot.tariff = self.kept_tariff(DEFAULT_TARIFF if tariff is None else tariff)
         try:
             slot.directory = c_copy(directory)
             slot.report_path = c_copy(directory + "/task/report")
@@ -353,15 +359,34 @@ cdef class Sampler:
             c_slot_list(&self.c.slots, slot)
         return handle
 
-    def set_earlier(self, uint64_t handle, uint64_t cpu_ns, memory_byte_ns2):
+    def set_earlier(
+        self,
+        uint64_t handle,
+        uint64_t cpu_ns,
+        memory_byte_ns2,
+        *,
+        gpu_memory_byte_ns2=0,
+        uint64_t gpu_ns=0,
+        custom=None,
+    ):
         """Add the integrals of earlier attempts to the tokens that `hot` shows."""
         cdef c_Slot *slot = self.slot_of(handle)
-        cdef uint64_t low, high
+        cdef uint64_t low, high, gpu_low, gpu_high
+        cdef uint64_t[16] counts
+        cdef int n
         c_int_wide(memory_byte_ns2, &low, &high)
+        c_int_wide(gpu_memory_byte_ns2, &gpu_low, &gpu_high)
+        memset(counts, 0, sizeof(counts))
+        for n in range(slot.tariff.custom_count):
+            counts[n] = (custom or {}).get(slot.tariff.custom[n].name.decode(), 0)
         pthread_mutex_lock(&slot.view_lock)
         slot.view.earlier_cpu_ns = cpu_ns
         slot.view.earlier_byte_ns2_low = low
         slot.view.earlier_byte_ns2_high = high
+        slot.view.earlier_gpu_byte_ns2_low = gpu_low
+        slot.view.earlier_gpu_byte_ns2_high = gpu_high
+        slot.view.earlier_gpu_ns = gpu_ns
+        memcpy(slot.view.earlier_custom_counts, counts, sizeof(counts))
         slot.view.version += 1
         pthread_mutex_unlock(&slot.view_lock)
 
@@ -371,7 +396,7 @@ cdef class Sampler:
         cdef c_Slot *slot = self.slot_of(handle)
         cdef int size
         pthread_mutex_lock(&slot.view_lock)
-        size = c_encode_hot(&slot.view, &self.tariff, out)
+        size = c_encode_hot(&slot.view, slot.tariff, &self.gpu_names, out)
         pthread_mutex_unlock(&slot.view_lock)
         return (<char *>out)[:size]
 

@@ -7,6 +7,7 @@ from metercore.history cimport c_History
 from metercore.peak cimport c_Peak
 from metercore.rate cimport c_Rate
 from metercore.report cimport c_Report
+from metercore.tariff cimport c_Tariff
 
 cdef enum:
     SOURCE_NONE = 0      # MetricsSource of the contract
@@ -25,6 +26,15 @@ cdef enum:
     HOLD_PROCESSES = 3
 
 cdef uint64_t ABSENT     # "not measurable" in the records
+cdef double UNKNOWN      # "not measurable" among percentages, which are never negative
+
+cdef enum:
+    MOST_GPUS = 16       # listed one by one; sums take in all
+
+cdef struct c_GpuUse:
+    int32_t index
+    uint64_t memory_bytes    # ABSENT: the driver does not tell
+    double percent           # UNKNOWN: likewise
 
 # What a subscriber sees; compared bytewise to tell whether anything changed, so it is zeroed before it is filled.
 cdef struct c_Shown:
@@ -49,6 +59,24 @@ cdef struct c_Shown:
     uint64_t io_write_bytes
     uint64_t pss_bytes
     uint64_t kernel_peak_memory_bytes
+    uint64_t uss_bytes
+    uint64_t gpu_memory_bytes
+    uint64_t peak_gpu_memory_bytes
+    double gpu_percent
+    double peak_gpu_percent
+    uint64_t open_file_count
+    uint64_t voluntary_switch_count
+    uint64_t involuntary_switch_count
+    uint64_t minor_fault_count
+    uint64_t major_fault_count
+    double cpu_pressure_percent
+    double memory_pressure_percent
+    double io_pressure_percent
+    double recent_peak_cpu_percent
+    uint64_t recent_peak_memory_bytes
+    int64_t[16] custom_counts    # of the counters that the slot's tariff prices, in its order
+    c_GpuUse[16] gpus
+    int32_t gpu_count
     int32_t process_count
     int32_t thread_count
     int32_t source
@@ -58,19 +86,28 @@ cdef struct c_Shown:
     uint8_t ready
     uint8_t gap
     uint8_t measured
+    uint8_t stalled
 
 # What readers copy or encode, under view_lock.
 cdef struct c_View:
     c_Shown shown
     double avg_cpu_percent
     double avg_memory_bytes
+    double avg_gpu_memory_bytes  # UNKNOWN = never measured
     double sample_time
     double interval_seconds
     uint64_t memory_byte_ns2_low
     uint64_t memory_byte_ns2_high
+    uint64_t gpu_memory_byte_ns2_low
+    uint64_t gpu_memory_byte_ns2_high
+    uint64_t gpu_ns
     uint64_t earlier_cpu_ns
     uint64_t earlier_byte_ns2_low
     uint64_t earlier_byte_ns2_high
+    uint64_t earlier_gpu_byte_ns2_low
+    uint64_t earlier_gpu_byte_ns2_high
+    uint64_t earlier_gpu_ns
+    uint64_t[16] earlier_custom_counts
     uint64_t version_ns
     uint32_t version
     uint16_t status_bytes
@@ -124,6 +161,7 @@ cdef struct c_Slot:
     char *cgroup_v2          # NULL = none
     char *memory_path        # memory.stat; NULL = none
     char *cgroup_memory      # the directory that memory_path lies in
+    const c_Tariff *tariff   # of the sampler, which keeps every one it was given
     int64_t spec_total_count
     int64_t spec_total_size
     # ---- under work_lock
@@ -147,7 +185,15 @@ cdef struct c_Slot:
     bint pss_denied
     bint resumed
     uint64_t pss_bytes
+    uint64_t uss_bytes
     uint64_t kernel_peak_bytes
+    uint64_t open_file_count
+    double cpu_pressure_percent
+    double memory_pressure_percent
+    double io_pressure_percent
+    c_GpuUse[16] gpus        # MOST_GPUS
+    int32_t gpu_count
+    double gpu_percent
     uint64_t last_memory_ns
     uint64_t last_io_ns
     uint64_t next_report_try_ns
@@ -161,6 +207,7 @@ cdef struct c_Slot:
     c_Report report
     int64_t seen_count
     int64_t seen_size
+    int64_t[16] custom_counts
     c_History history
     # ---- under view_lock; taken after work_lock, held for a copy or an encoding only
     pthread_mutex_t view_lock
@@ -178,6 +225,8 @@ cdef struct c_Slots:
     uint32_t generation
     uint32_t change_count
 
+cdef void c_account_clear(tm_meter *account) noexcept nogil
+cdef void c_view_clear(c_View *view) noexcept nogil
 cdef int c_slots_open(c_Slots *slots) noexcept nogil
 cdef void c_slots_close(c_Slots *slots) noexcept nogil
 cdef c_Slot *c_slot_take(c_Slots *slots) noexcept nogil

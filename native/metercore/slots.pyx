@@ -8,12 +8,14 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove, memset
 
+from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from metercore.descriptors cimport c_keep_closed
 from metercore.eta cimport c_eta_start
 from metercore.rate cimport c_rate_start
 
 cdef uint64_t ABSENT = 0xFFFFFFFFFFFFFFFFu
+cdef double UNKNOWN = -1.0
 cdef double RATE_TAU_SECONDS = 5.0
 
 
@@ -54,6 +56,30 @@ cdef int c_more_room(c_Slots *slots) noexcept nogil:
     return 0
 
 
+cdef void c_account_clear(tm_meter *account) noexcept nogil:
+    """An account of nothing: integrals are 0, what may not be measurable is absent."""
+    memset(account, 0, sizeof(tm_meter))
+    account.io_read_bytes = account.io_write_bytes = ABSENT
+    account.voluntary_switch_count = account.involuntary_switch_count = ABSENT
+    account.minor_fault_count = account.major_fault_count = ABSENT
+    account.gpu_memory_bytes = account.peak_gpu_memory_bytes = ABSENT
+    account.peak_gpu_percent = UNKNOWN
+
+
+cdef void c_view_clear(c_View *view) noexcept nogil:
+    """A view in which nothing was measured."""
+    memset(view, 0, sizeof(c_View))
+    view.shown.pss_bytes = view.shown.uss_bytes = view.shown.kernel_peak_memory_bytes = ABSENT
+    view.shown.io_read_bytes = view.shown.io_write_bytes = ABSENT
+    view.shown.gpu_memory_bytes = view.shown.peak_gpu_memory_bytes = ABSENT
+    view.shown.gpu_percent = view.shown.peak_gpu_percent = UNKNOWN
+    view.shown.open_file_count = ABSENT
+    view.shown.voluntary_switch_count = view.shown.involuntary_switch_count = ABSENT
+    view.shown.minor_fault_count = view.shown.major_fault_count = ABSENT
+    view.shown.cpu_pressure_percent = view.shown.memory_pressure_percent = view.shown.io_pressure_percent = UNKNOWN
+    view.avg_gpu_memory_bytes = UNKNOWN
+
+
 cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     """Set everything but the locks and the index to that of a slot that is not open."""
     cdef uint32_t index = slot.index
@@ -63,13 +89,13 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.directory = s.report_path = s.meter_path = s.gone_path = NULL
     s.cgroup_v2 = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
     s.in_tree = 0
+    s.tariff = NULL
     s.spec_total_count = s.spec_total_size = 0
     s.source = SOURCE_NONE
     s.parent = -1
     s.hold = HOLD_NONE
     s.cpu_descriptor = s.memory_descriptor = s.report_descriptor = s.gone_descriptor = s.meter_descriptor = -1
-    memset(&s.account, 0, sizeof(s.account))
-    s.account.io_read_bytes = s.account.io_write_bytes = ABSENT
+    c_account_clear(&s.account)
     s.memory_total_bytes = ABSENT
     s.reaped_ns = s.last_total_ns = 0
     s.gone_serial = 0
@@ -78,7 +104,12 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.process_count = s.thread_count = 0
     s.dirty = 1
     s.dipped = s.quiet = s.ran = s.wants_pss = s.pss_stale = s.pss_denied = s.resumed = 0
-    s.pss_bytes = s.kernel_peak_bytes = ABSENT
+    s.pss_bytes = s.uss_bytes = s.kernel_peak_bytes = s.open_file_count = ABSENT
+    s.cpu_pressure_percent = s.memory_pressure_percent = s.io_pressure_percent = UNKNOWN
+    s.gpu_count = 0
+    s.gpu_percent = UNKNOWN
+    memset(s.gpus, 0, sizeof(s.gpus))
+    memset(s.custom_counts, 0, sizeof(s.custom_counts))
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
     s.next_report_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0
     s.allowed_cores = 1.0
@@ -89,7 +120,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     memset(&s.report, 0, sizeof(s.report))
     s.seen_count = s.seen_size = 0
     memset(&s.history, 0, sizeof(s.history))
-    memset(&s.view, 0, sizeof(s.view))
+    c_view_clear(&s.view)
     s.index = index
 
 

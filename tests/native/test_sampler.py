@@ -16,7 +16,9 @@ import pytest
 from metercore import descriptors
 from metercore.meterpage import read_meter
 from metercore.reading import Reading
+from metercore.report import ReportBlock
 from metercore.sampler import Sampler
+from metercore.tariff import Tariff
 from taskmeter.model.usage import MemorySource, MetricsSource
 from taskmeter.v1 import task_pb2
 from tests.native.conftest import Plant
@@ -510,16 +512,20 @@ def test_a_handle_ends_with_its_slot(sampler: Sampler, planted: Plant) -> None:
 
 def test_earlier_attempts_count_in_the_tokens_only(sampler: Sampler, planted: Plant) -> None:
     tree = planted(*python(IDLE))
-    handle = tree.open(sampler)
-    sampler.set_tariff("gold", 3600.0, 0.0)
+    handle = tree.open(sampler, tariff=Tariff("gold", 3, per_core_hour=3600.0, per_gib_hour=0.0, custom={"pages": 2.0}))
+    ReportBlock(str(tree.directory / "task" / "report")).count("pages", 7)
+    sampler.tick(skip_seconds=1.0)
     version = sampler.version(handle)
-    sampler.set_earlier(handle, 5 * 10**9, 2**70)
+    sampler.set_earlier(handle, 5 * 10**9, 2**70, gpu_memory_byte_ns2=2**60, gpu_ns=3, custom={"pages": 4, "other": 1})
     assert sampler.version(handle) > version
     message = task_pb2.TaskStatus.FromString(sampler.hot(handle))
     assert message.tokens.cpu_ns == 5 * 10**9 + message.metrics.cpu_time_ns
     assert message.tokens.cpu_utilization == pytest.approx(message.tokens.cpu_ns / 1e9)
     assert message.tokens.memory_byte_seconds >= 2**70 / 2e9
-    assert message.tokens.tariff == "gold"
+    assert message.tokens.tariff == "gold-3"
+    assert message.tokens.gpu_ns == 3
+    assert message.tokens.gpu_memory_byte_seconds == 2**60 / 2e9
+    assert dict(message.tokens.custom) == {"pages": 22.0}, "what has no price is no tokens"
     with pytest.raises(OverflowError):
         sampler.set_earlier(handle, 0, 2**128)
 
