@@ -124,7 +124,7 @@ cdef size_t c_metrics(const c_View *view, const c_GpuNames *names, uint8_t *out)
     at = c_known_double(at, 18, s.gpu_percent)
     at = c_known_double(at, 19, s.peak_gpu_percent)
     for n in range(s.gpu_count):
-        at = c_gpu(at, &s.gpus[n], names)
+        at = c_gpu(at, &view.gpus[n], names)
     at = c_int(at, 21, <uint64_t>s.source)
     at = c_double(at, 22, view.sample_time)
     at = c_double(at, 23, view.interval_seconds)
@@ -163,7 +163,7 @@ cdef void c_used(const c_View *view, int custom_count, c_Integrals *use) noexcep
     )
     use.gpu_ns = view.gpu_ns + view.earlier_gpu_ns
     for n in range(custom_count):
-        use.custom_count[n] = <uint64_t>view.shown.custom_counts[n] + view.earlier_custom_counts[n]
+        use.custom_count[n] = <uint64_t>view.custom_counts[n] + view.earlier_custom_counts[n]
 
 
 cdef uint8_t *c_custom(uint8_t *at, const char *name, double tokens) noexcept nogil:
@@ -298,14 +298,14 @@ def encode_hot(
     s.memory_source = get("memory_source", 0)
     s.gap = get("gap", 0)
     for n, custom in enumerate(tariff.custom):
-        s.custom_counts[n] = get("custom", {}).get(custom, 0)
+        view.custom_counts[n] = get("custom", {}).get(custom, 0)
         view.earlier_custom_counts[n] = earlier.get("custom", {}).get(custom, 0)
     for n, gpu in enumerate(gpus):
-        s.gpus[n].index = gpu[0]
-        encode_name(names.by_index[s.gpus[n].index].uuid, gpu[1])
-        encode_name(names.by_index[s.gpus[n].index].name, gpu[2])
-        s.gpus[n].memory_bytes = ABSENT if gpu[3] is None else gpu[3]
-        s.gpus[n].percent = UNKNOWN if gpu[4] is None else gpu[4]
+        view.gpus[n].index = gpu[0]
+        encode_name(names.by_index[view.gpus[n].index].uuid, gpu[1])
+        encode_name(names.by_index[view.gpus[n].index].name, gpu[2])
+        view.gpus[n].memory_bytes = ABSENT if gpu[3] is None else gpu[3]
+        view.gpus[n].percent = UNKNOWN if gpu[4] is None else gpu[4]
     s.gpu_count = <int>len(gpus)
     view.avg_cpu_percent = get("avg_cpu_percent", 0.0)
     view.avg_memory_bytes = get("avg_memory_bytes", 0.0)

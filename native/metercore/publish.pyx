@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """From what was sampled to what readers see, with a version that grows when something visible changed."""
 
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from metercore._c.meter cimport tm_meter
@@ -9,7 +9,7 @@ from metercore._c.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from metercore.clock cimport c_realtime_ns
 from metercore.eta cimport c_eta_now, c_eta_stalled, c_EtaBand
 from metercore.rate cimport c_rate_now
-from metercore.slots cimport ABSENT, c_Shown, c_Slot, c_View
+from metercore.slots cimport ABSENT, c_GpuUse, c_Shown, c_Slot, c_View
 from metercore.tokens cimport c_wide_double
 
 # Integrals alone make a new version this often.
@@ -62,7 +62,6 @@ cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noe
     shown.peak_gpu_memory_bytes = account.peak_gpu_memory_bytes
     shown.gpu_percent = slot.gpu_percent
     shown.peak_gpu_percent = account.peak_gpu_percent
-    memcpy(shown.gpus, slot.gpus, sizeof(shown.gpus))
     shown.gpu_count = slot.gpu_count
     shown.open_file_count = slot.open_file_count
     shown.voluntary_switch_count = account.voluntary_switch_count
@@ -72,7 +71,6 @@ cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noe
     shown.cpu_pressure_percent = slot.cpu_pressure_percent
     shown.memory_pressure_percent = slot.memory_pressure_percent
     shown.io_pressure_percent = slot.io_pressure_percent
-    memcpy(shown.custom_counts, slot.custom_counts, sizeof(shown.custom_counts))
     shown.process_count = slot.process_count
     shown.thread_count = slot.thread_count
     shown.source = <int32_t>account.cpu_source
@@ -86,13 +84,20 @@ cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noe
     shown.peak_cpu_percent = max(
         view.shown.peak_cpu_percent, c_percent(max(max(account.peak_cpu_cores, average), now), slot.allowed_cores)
     )
-    if memcmp(&shown, &view.shown, sizeof(shown)) != 0 or now_ns >= view.version_ns + SOFT_NS:
+    if (
+        memcmp(&shown, &view.shown, sizeof(shown)) != 0
+        or memcmp(slot.gpus, view.gpus, <size_t>shown.gpu_count * sizeof(c_GpuUse)) != 0
+        or memcmp(slot.custom_counts, view.custom_counts, <size_t>slot.tariff.custom_count * sizeof(int64_t)) != 0
+        or now_ns >= view.version_ns + SOFT_NS
+    ):
         if shown.text_serial != view.shown.text_serial:
             view.status_bytes = slot.report.status_bytes
             view.object_bytes = slot.report.object_bytes
             memcpy(view.status, slot.report.status, slot.report.status_bytes)
             memcpy(view.object, slot.report.object, slot.report.object_bytes)
         memcpy(&view.shown, &shown, sizeof(shown))
+        memcpy(view.gpus, slot.gpus, <size_t>shown.gpu_count * sizeof(c_GpuUse))
+        memcpy(view.custom_counts, slot.custom_counts, <size_t>slot.tariff.custom_count * sizeof(int64_t))
         view.version += 1
         view.version_ns = now_ns
     view.avg_cpu_percent = c_percent(average, slot.allowed_cores)

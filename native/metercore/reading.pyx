@@ -166,9 +166,9 @@ cdef class Reading:
     def gpus(self):
         return tuple(
             (
-                self.view.shown.gpus[n].index,
-                c_optional(self.view.shown.gpus[n].memory_bytes),
-                c_optional_percent(self.view.shown.gpus[n].percent),
+                self.view.gpus[n].index,
+                c_optional(self.view.gpus[n].memory_bytes),
+                c_optional_percent(self.view.gpus[n].percent),
             )
             for n in range(self.view.shown.gpu_count)
         )

@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from posix.time cimport clockid_t
 
 from metercore._c.pthread cimport pthread_cond_t, pthread_mutex_t, pthread_t
+from metercore.backend cimport c_Backend, c_Look
 from metercore.encode cimport c_GpuNames
 from metercore.publish cimport c_Context
 from metercore.settle cimport c_Ending
@@ -16,8 +17,9 @@ cdef struct c_RootChange:
 
 # The cgroup that holds the tasks' cgroups. While its total stands still, so does that of each of them.
 cdef struct c_Parent:
-    char *path               # of its cpu.stat
+    char *path               # of its cpu.stat or cpuacct.usage
     int descriptor
+    bint v1                  # it is cpuacct.usage
     bint ran
     uint64_t last_total_ns
 
@@ -30,6 +32,7 @@ cdef struct c_Sampler:
     c_Parent[MOST_PARENTS] parents   # grows under slots.lock, never shrinks; values are of whoever ticks
     int parent_count
     # ---- of whoever ticks: the thread, or one caller at a time
+    c_Backend backend        # but `base`, which is fixed
     c_Tree tree
     c_Slot **work            # copy of slots.open as of work_change
     uint64_t *work_handles
@@ -72,4 +75,5 @@ cdef class Sampler:
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil
     cdef void join(self) noexcept
     cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil
-    cdef int parent_of(self, str cgroup_v2) except -2
+    cdef int parent_of(self, str cgroup, str name, bint v1) except -2
+    cdef void quick_look(self, c_Look *look) noexcept nogil

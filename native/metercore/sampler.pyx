@@ -32,11 +32,13 @@ from metercore._c.pthread cimport (
     pthread_sigmask,
     sigfillset,
 )
+from metercore.backend cimport c_backend_close, c_backend_open, c_Look
 from metercore.clock cimport c_monotonic_ns
 from metercore.descriptors cimport c_keep_closed
 from metercore.encode cimport HOT_BYTES, c_encode_hot
 from metercore.errors cimport raise_errno
 from metercore.history cimport c_History, c_history_answer, c_history_flush
+from metercore.limit cimport c_cpu_mounts
 from metercore.meterpage cimport c_meter_store, c_meter_write
 from metercore.publish cimport GAP_INTERVALS
 from metercore.reading cimport Reading
@@ -47,7 +49,7 @@ from metercore.slots cimport (
     HOLD_CGROUP_V2,
     HOLD_PROCESSES,
     SOURCE_CGROUP,
-    SOURCE_PROCFS,
+    SOURCE_NONE,
     c_Slot,
     c_slot_give,
     c_slot_list,
@@ -67,6 +69,7 @@ from metercore.tree cimport c_tree_close, c_tree_open
 import os
 from typing import NamedTuple
 
+from metercore.backend import NAMES, source_of
 from metercore.historyfile import check_range
 
 SLOWEST_HZ = 0.1
@@ -107,7 +110,8 @@ cdef class Sampler:
     """Meter process trees: `open` gives a handle, everything else asks by it.
 
     With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
-    one that was finished raises KeyError. `quota_cores` bounds what a task may use beside its affinity; None = no quota.
+    one that was finished raises KeyError. `backend` forces how processes without a cgroup are read, "bpf", "clock" or "procfs";
+    "auto" chooses, and chooses anew when one fails. Raises ValueError, or OSError for one that does not work here.
     """
 
     def __cinit__(self):
@@ -127,11 +131,12 @@ cdef class Sampler:
         memset(&self.gpu_names, 0, sizeof(self.gpu_names))
         self.tariffs = []
 
-    def __init__(self, double hz=DEFAULT_HZ, *, start=True, quota_cores=None):
+    def __init__(self, double hz=DEFAULT_HZ, *, start=True, str backend not None="auto"):
         cdef int error = c_tree_open(&self.c.tree)
         if error != 0:
             raise_errno(-error, None)
-        self.c.context.quota_cores = quota_cores or 0.0
+        c_cpu_mounts(b"/proc/self/mountinfo", &self.c.context.mounts)
+        c_backend_open(&self.c.backend, source_of(backend))
         self.set_hz(hz)
         if start:
             self.start()
@@ -146,6 +151,7 @@ cdef class Sampler:
             free(self.c.parents[n].path)
         c_slots_close(&self.c.slots)
         c_tree_close(&self.c.tree)
+        c_backend_close(&self.c.backend)
         pthread_cond_destroy(&self.c.wake)
         pthread_mutex_destroy(&self.c.wake_lock)
         pthread_mutex_destroy(&self.c.roots_lock)
@@ -198,6 +204,11 @@ cdef class Sampler:
     def hz(self):
         """Ticks per second."""
         return 1e9 / <double>self.c.context.interval_ns
+
+    @property
+    def backend(self):
+        """What the newest tick read processes without a cgroup with: "bpf", "clock" or "procfs"."""
+        return NAMES[self.c.backend.shown]
 
     def set_hz(self, double hz):
         """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
@@ -274,9 +285,15 @@ cdef class Sampler:
             self.c.tree_slots -= 1
         pthread_mutex_unlock(&self.c.roots_lock)
 
-    cdef int parent_of(self, str cgroup_v2) except -2:
+    cdef void quick_look(self, c_Look *look) noexcept nogil:
+        """How a single slot is read outside of ticks: a pass would cost more than it saves, and its rows are the thread's."""
+        look.source = self.c.backend.base
+        look.rows = NULL
+        look.now_ns = 0
+
+    cdef int parent_of(self, str cgroup, str name, bint v1) except -2:
         """Find or add the entry of the cgroup around this one; -1 when there is none, or too many."""
-        cdef bytes path = os.fsencode(os.path.dirname(cgroup_v2) + "/cpu.stat")
+        cdef bytes path = os.fsencode(f"{os.path.dirname(cgroup)}/{name}")
         cdef int n
         for n in range(self.c.parent_count):
             if <bytes>self.c.parents[n].path == path:
@@ -286,6 +303,7 @@ cdef class Sampler:
         n = self.c.parent_count
         self.c.parents[n].path = c_copy(os.fsdecode(path))
         self.c.parents[n].descriptor = -1
+        self.c.parents[n].v1 = v1
         self.c.parents[n].ran = 1
         pthread_mutex_lock(&self.c.slots.lock)
         self.c.parent_count += 1
@@ -300,21 +318,20 @@ cdef class Sampler:
         *,
         str cgroup_v2 not None="",
         str cgroup_v1_memory not None="",
+        str cgroup_v1_cpuacct not None="",
         int64_t total_count=0,
         int64_t total_size=0,
-        str backend not None="auto",
         Tariff tariff=None,
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
-        The first sample is taken before this returns. CPU is read from `cgroup_v2` and memory from its memory.stat or that of
-        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Tokens are priced by `tariff`, or by the
-        default one. Raises MemoryError.
+        The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
+        memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
+        `tariff`, or by the default one. Raises MemoryError.
         """
         cdef c_Slot *slot
+        cdef c_Look look
         cdef uint64_t handle
-        if backend not in ("auto", "procfs"):
-            raise ValueError('backend is "auto" or "procfs"')
         slot = c_slot_take(&self.c.slots)
         if slot == NULL:
             raise MemoryError
@@ -329,30 +346,32 @@ cdef class Sampler:
             slot.report_path = c_copy(directory + "/task/report")
             slot.meter_path = c_copy(directory + "/meter")
             slot.gone_path = c_copy(directory + "/gone")
-            slot.source = SOURCE_PROCFS
             slot.hold = HOLD_PROCESSES
-            if backend == "auto":
-                if cgroup_v2 and os.path.exists(cgroup_v2 + "/cpu.stat"):
+            for cgroup, name, v1 in ((cgroup_v2, "cpu.stat", False), (cgroup_v1_cpuacct, "cpuacct.usage", True)):
+                if slot.cgroup == NULL and cgroup and os.path.exists(f"{cgroup}/{name}"):
                     slot.source = SOURCE_CGROUP
-                    slot.cgroup_v2 = c_copy(cgroup_v2)
-                    slot.cpu_path = c_copy(cgroup_v2 + "/cpu.stat")
-                    slot.parent = self.parent_of(cgroup_v2)
-                if cgroup_v2 and os.path.exists(cgroup_v2 + "/memory.stat"):
-                    slot.hold = HOLD_CGROUP_V2
-                    slot.cgroup_memory = c_copy(cgroup_v2)
-                elif cgroup_v1_memory and os.path.exists(cgroup_v1_memory + "/memory.stat"):
-                    slot.hold = HOLD_CGROUP_V1
-                    slot.cgroup_memory = c_copy(cgroup_v1_memory)
-                if slot.cgroup_memory != NULL:
-                    slot.memory_path = c_copy(os.fsdecode(slot.cgroup_memory) + "/memory.stat")
+                    slot.cgroup = c_copy(cgroup)
+                    slot.cgroup_is_v2 = not v1
+                    slot.cpu_v1 = v1
+                    slot.cpu_path = c_copy(f"{cgroup}/{name}")
+                    slot.parent = self.parent_of(cgroup, name, v1)
+            if cgroup_v2 and os.path.exists(cgroup_v2 + "/memory.stat"):
+                slot.hold = HOLD_CGROUP_V2
+                slot.cgroup_memory = c_copy(cgroup_v2)
+            elif cgroup_v1_memory and os.path.exists(cgroup_v1_memory + "/memory.stat"):
+                slot.hold = HOLD_CGROUP_V1
+                slot.cgroup_memory = c_copy(cgroup_v1_memory)
+            if slot.cgroup_memory != NULL:
+                slot.memory_path = c_copy(os.fsdecode(slot.cgroup_memory) + "/memory.stat")
         except BaseException:
             c_slot_release(slot)
             c_slot_give(&self.c.slots, slot)
             raise
-        slot.in_tree = slot.source == SOURCE_PROCFS
+        slot.in_tree = slot.source == SOURCE_NONE
+        self.quick_look(&look)
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
-            c_start(slot, &self.c.context, c_monotonic_ns() + self.c.skipped_ns)
+            c_start(slot, &self.c.context, &look, c_monotonic_ns() + self.c.skipped_ns)
             if slot.in_tree:
                 self.add_root(slot, 1)
             pthread_mutex_unlock(&slot.work_lock)
@@ -442,7 +461,9 @@ cdef class Sampler:
         """Take the last sample, close the account, persist it, copy it into the view, release the slot; under work_lock."""
         cdef uint64_t now_ns = c_monotonic_ns() + self.c.skipped_ns
         cdef uint64_t life_ns
-        c_sample(slot, &self.c.context, now_ns, 0, 0, 1)
+        cdef c_Look look
+        self.quick_look(&look)
+        c_sample(slot, &self.c.context, &look, now_ns, 0, 0, 1)
         c_history_flush(&slot.history, slot.directory)
         slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
         # The wall clock may have been set meanwhile; the last value is never held beyond now.
@@ -452,7 +473,7 @@ cdef class Sampler:
             life_ns = now_ns - min(slot.account.first_monotonic_ns, now_ns)
         if slot.meter_descriptor >= 0:
             c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
-        else:
+        elif slot.meter_path != NULL:
             c_meter_write(slot.meter_path, &slot.account)
         if kernel_peak_bytes > 0:
             slot.view.shown.kernel_peak_memory_bytes = kernel_peak_bytes

@@ -12,6 +12,8 @@ from metercore.tariff cimport c_Tariff
 cdef enum:
     SOURCE_NONE = 0      # MetricsSource of the contract
     SOURCE_CGROUP = 1
+    SOURCE_BPF = 2
+    SOURCE_CLOCK = 3
     SOURCE_PROCFS = 4
     SOURCE_RUSAGE = 6
     MEMORY_NONE = 0      # MemorySource of the contract
@@ -74,8 +76,6 @@ cdef struct c_Shown:
     double io_pressure_percent
     double recent_peak_cpu_percent
     uint64_t recent_peak_memory_bytes
-    int64_t[16] custom_counts    # of the counters that the slot's tariff prices, in its order
-    c_GpuUse[16] gpus
     int32_t gpu_count
     int32_t process_count
     int32_t thread_count
@@ -91,6 +91,8 @@ cdef struct c_Shown:
 # What readers copy or encode, under view_lock.
 cdef struct c_View:
     c_Shown shown
+    int64_t[16] custom_counts    # of the counters that the slot's tariff prices, in its order
+    c_GpuUse[16] gpus            # shown.gpu_count of them
     double avg_cpu_percent
     double avg_memory_bytes
     double avg_gpu_memory_bytes  # UNKNOWN = never measured
@@ -115,20 +117,23 @@ cdef struct c_View:
     char status[500]
     char object[500]
 
+# What a tick touches of a process comes first: one cache line.
 cdef struct c_Member:
     int32_t pid
+    int descriptor           # kept, of statm, or of stat with SOURCE_PROCFS; -1 = none
+    uint64_t start_ticks     # 0 = not known yet
+    uint64_t own_ns          # CPU of its own threads
+    uint64_t children_ns     # CPU of the children it waited for, and theirs
+    uint64_t rss_pages       # may be off; a change says that memory has to be read
     int32_t thread_count
-    int descriptor           # of /proc/PID/stat, kept; -1 = none
     char state
-    bint measured            # share is known
+    uint8_t stat_due         # it ran since stat was read
+    uint8_t measured         # share is known
+    # ---- at 1 Hz or less
     double share             # PSS ÷ RSS when last read; 1 while it was alone
-    uint64_t start_ticks
-    uint64_t clock_ns        # its CPU clock when stat was last read
-    uint64_t cpu_ns
-    uint64_t rss_pages
     uint64_t held_bytes      # RssAnon + RssShmem + VmSwap when last read …
     uint64_t held_rss_pages  # … and rss_pages then; 0 = never read
-    uint64_t io_clock_ns     # clock_ns when io was last read
+    uint64_t io_own_ns       # own_ns when io was last read; 0 = never
     uint64_t read_bytes
     uint64_t write_bytes
 
@@ -137,10 +142,11 @@ cdef struct c_Slot:
     # ---- under work_lock, held by whoever samples: the thread, or a caller for the first and the last sample
     pthread_mutex_t work_lock
     uint64_t handle          # generation << 32 | index; 0 = free. Changed under the table's lock too
-    char *cpu_path           # v2 cpu.stat; NULL = none
+    char *cpu_path           # v2 cpu.stat or v1 cpuacct.usage; NULL = none
     int source
     int cpu_descriptor
     int parent               # of the sampler's c_Parent; -1 = none
+    bint cpu_v1              # cpu_path is cpuacct.usage
     bint in_tree             # its members are found by the tree
     bint quiet               # nothing shown changes until it runs again
     bint ran                 # some member may have run since the tick before
@@ -158,7 +164,8 @@ cdef struct c_Slot:
     char *report_path
     char *meter_path
     char *gone_path
-    char *cgroup_v2          # NULL = none
+    char *cgroup             # whose members are the tree, v2 or v1 cpuacct; NULL = none
+    bint cgroup_is_v2
     char *memory_path        # memory.stat; NULL = none
     char *cgroup_memory      # the directory that memory_path lies in
     const c_Tariff *tariff   # of the sampler, which keeps every one it was given
@@ -179,10 +186,14 @@ cdef struct c_Slot:
     int32_t member_room
     int32_t process_count
     int32_t thread_count
+    int32_t highest_pid      # of all members ever
+    bint reaped_due          # some member ran since the shim's record was read
+    bint unordered           # some member has a lower pid than one found before it: pids came round
     bint dipped              # the last CPU total was lower than one before: somebody died and is not accounted for yet
     bint wants_pss           # there are members whose share is not known, or who share with newcomers or with the dead
     bint pss_stale           # it ran since shares were last read
     bint pss_denied
+    int32_t pss_cursor       # of more members than fit a batch, whose turn it is
     bint resumed
     uint64_t pss_bytes
     uint64_t uss_bytes

@@ -87,8 +87,8 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.handle = 0
     s.shim_pid = s.main_pid = 0
     s.directory = s.report_path = s.meter_path = s.gone_path = NULL
-    s.cgroup_v2 = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
-    s.in_tree = 0
+    s.cgroup = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
+    s.in_tree = s.cpu_v1 = s.cgroup_is_v2 = 0
     s.tariff = NULL
     s.spec_total_count = s.spec_total_size = 0
     s.source = SOURCE_NONE
@@ -103,7 +103,10 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.member_count = s.member_room = 0
     s.process_count = s.thread_count = 0
     s.dirty = 1
+    s.unordered = s.highest_pid = 0
+    s.reaped_due = 1
     s.dipped = s.quiet = s.ran = s.wants_pss = s.pss_stale = s.pss_denied = s.resumed = 0
+    s.pss_cursor = 0
     s.pss_bytes = s.uss_bytes = s.kernel_peak_bytes = s.open_file_count = ABSENT
     s.cpu_pressure_percent = s.memory_pressure_percent = s.io_pressure_percent = UNKNOWN
     s.gpu_count = 0
@@ -205,14 +208,14 @@ cdef void c_slot_release(c_Slot *slot) noexcept nogil:
     free(slot.report_path)
     free(slot.meter_path)
     free(slot.gone_path)
-    free(slot.cgroup_v2)
+    free(slot.cgroup)
     free(slot.cpu_path)
     free(slot.memory_path)
     free(slot.cgroup_memory)
     slot.members = NULL
     slot.member_count = slot.member_room = 0
     slot.directory = slot.report_path = slot.meter_path = slot.gone_path = NULL
-    slot.cgroup_v2 = slot.cpu_path = slot.memory_path = slot.cgroup_memory = NULL
+    slot.cgroup = slot.cpu_path = slot.memory_path = slot.cgroup_memory = NULL
     slot.handle = 0
 
 
@@ -221,8 +224,10 @@ cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noe
     cdef c_Member *more
     cdef c_Member *member
     cdef int32_t n, room
-    for n in range(slot.member_count):
-        if slot.members[n].pid == pid and slot.members[n].start_ticks == start_ticks:
+    # Most come with a pid higher than any before, and then are nobody we know.
+    for n in range(slot.member_count if pid <= slot.highest_pid else 0):
+        if slot.members[n].pid == pid and (slot.members[n].start_ticks == start_ticks or slot.members[n].start_ticks == 0):
+            slot.members[n].start_ticks = start_ticks  # it may not have been readable before
             return &slot.members[n]
     if slot.member_count == slot.member_room:
         room = slot.member_room * 2 if slot.member_room else 2
@@ -231,6 +236,9 @@ cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noe
             return NULL
         slot.members = more
         slot.member_room = room
+    if pid < slot.highest_pid:
+        slot.unordered = 1
+    slot.highest_pid = max(slot.highest_pid, pid)
     member = &slot.members[slot.member_count]
     memset(member, 0, sizeof(c_Member))
     member.pid = pid
@@ -238,6 +246,7 @@ cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noe
     member.descriptor = -1
     member.share = 1.0
     member.state = c'?'
+    member.stat_due = 1
     slot.member_count += 1
     return member
 

@@ -55,21 +55,21 @@ def test_a_busy_and_an_idle_time_show_as_such_and_stay_when_the_slot_is_closed(p
 def test_a_sampler_that_closes_writes_and_the_next_one_goes_on(planted: Plant) -> None:
     tree = planted(*python("open('up', 'w').write('x\\n')\nwhile True: pass"))
     tree.wait_for("up")
-    first = Sampler(start=False)
+    first = Sampler(2.0, start=False)
     tree.open(first)
-    for _ in range(20):
-        first.tick(skip_seconds=0.25)
+    for _ in range(5):
+        first.tick(skip_seconds=1.0)
     assert read_history(tree.directory)[1] == [], "nothing is written in the first ten seconds"
     first.close()
     kept = read_history(tree.directory)[1]
-    assert len(kept) == 6 and not any(point.gap for point in kept)
-    second = Sampler(start=False)
+    assert len(kept) >= 5 and not any(point.gap for point in kept)
+    second = Sampler(2.0, start=False)
     handle = tree.open(second)
-    for _ in range(12):
-        second.tick(skip_seconds=0.25)
+    for _ in range(3):
+        second.tick(skip_seconds=1.0)
     found = second.history(handle)[1]
-    assert found[:5] == kept[:5]
-    assert any(point.gap for point in found[5:])
+    assert found[:4] == kept[:4]
+    assert any(point.gap for point in found[4:])
     assert [point.time for point in found] == sorted({point.time for point in found})
     second.finish(handle)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
 
 from metercore.historyfile import read_history
-from metercore.limit import quota_cores
 from metercore.reading import Reading
 from metercore.report import parse_report
 from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats
@@ -32,13 +30,12 @@ REPORT_BYTES = 4096
 class LocalMeter:
     """Sample attempts of this host; implements `taskmeter.core.ports.Meter`. Used from one thread.
 
-    `backend="procfs"` leaves cgroups alone, for tests of what an ordinary user without any gets.
+    `backend` forces how processes without a cgroup are read; "auto" chooses.
     """
 
-    def __init__(self, *, hz: float = DEFAULT_HZ, backend: Literal["auto", "procfs"] = "auto") -> None:
-        self._sampler = Sampler(hz, quota_cores=quota_cores())
+    def __init__(self, *, hz: float = DEFAULT_HZ, backend: str = "auto") -> None:
+        self._sampler = Sampler(hz, backend=backend)
         self._handles: dict[str, int] = {}
-        self._backend = backend
 
     def open(self, token: str, source: MeterSource, tariff: Tariff, total_count: int, total_size: int) -> None:
         """Start sampling, or go on from the attempt's meter page. A first sample is taken at once."""
@@ -51,7 +48,6 @@ class LocalMeter:
                 cgroup_v1_memory=source.cgroup_v1_memory,
                 total_count=total_count,
                 total_size=total_size,
-                backend=self._backend,
                 tariff=_native(tariff),
             )
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-
 _NS_PER_HOUR = 3600e9
 _BYTE_NS2_PER_GIB_HOUR = 2.0 * _NS_PER_HOUR * 2**30
 

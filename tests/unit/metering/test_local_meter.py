@@ -107,7 +107,7 @@ def test_an_attempt_never_opened_is_settled_from_its_end(meter: LocalMeter, sour
 
 
 def test_after_a_restart_the_page_alone_is_enough(source: MeterSource) -> None:
-    first = LocalMeter(hz=20.0, backend="procfs")
+    first = LocalMeter(hz=20.0)
     first.open("tk_1", source, GOLD, 0, 0)
     before = task_pb2.TaskStatus.FromString(first.hot("tk_1")).metrics
     first.close()
@@ -129,7 +129,7 @@ def test_what_was_lost_keeps_what_was_sampled(meter: LocalMeter, source: MeterSo
     meter.open("tk_1", source, GOLD, 0, 0)
     usage = meter.settle("tk_1", source.directory, None, None)
     assert usage.metrics.cpu_time_ns > 0
-    assert usage.metrics.source == MetricsSource.PROCFS
+    assert usage.metrics.source == MetricsSource.CLOCK
     lost = meter.settle("tk_2", source.directory + "/none", None, None)
     assert lost.metrics.source == MetricsSource.UNSPECIFIED
     assert lost.integrals == Integrals()
