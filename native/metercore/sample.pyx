@@ -31,6 +31,7 @@ from metercore.details cimport c_take_details
 from metercore.descriptors cimport c_may_keep, c_read_path
 from metercore.epochs cimport c_epochs_update
 from metercore.eta cimport c_eta_update
+from metercore.history cimport c_history_add, c_HistorySample
 from metercore.limit cimport c_limit_cores
 from metercore.memory cimport c_is_empty, c_memory_held, c_read_counts, c_read_kernel_peak
 from metercore.meterpage cimport c_boot_id, c_meter_read, c_meter_store
@@ -343,6 +344,7 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint fresh, bin
     slot.account.sample_count += 1
     if held > slot.account.peak_memory_bytes:
         slot.account.peak_memory_bytes = held
+    slot.history.memory_high_bytes = max(slot.history.memory_high_bytes, held)
 
 
 # ----------------------------------------------------------------------------------------------------------- a tick
@@ -360,7 +362,24 @@ cdef void c_take_cpu(
     if slot.source == SOURCE_CGROUP or (swept and not slot.dipped):
         if c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap) and not gap:
             c_epochs_update(&slot.recent_cores, now_ns, slot.cores.now_cores)
+            slot.history.cores_high = max(slot.history.cores_high, slot.cores.now_cores)
         slot.account.peak_cpu_cores = max(slot.account.peak_cpu_cores, slot.cores.peak_cores)
+
+
+cdef void c_remember(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint gap) noexcept nogil:
+    """Once a second, let the history know how things stand."""
+    cdef c_HistorySample s
+    s.realtime_ns = c_realtime_ns()
+    s.monotonic_ns = now_ns
+    s.cpu_ns = slot.account.cpu_ns
+    s.memory_bytes = slot.account.memory_bytes
+    s.gpu_memory_bytes = slot.view.shown.gpu_memory_bytes
+    s.gpu_utilization_percent = slot.view.shown.gpu_percent
+    s.rate_count_per_second = slot.view.shown.rate_count_per_second
+    s.rate_size_per_second = slot.view.shown.rate_size_per_second
+    s.most_cores = context.online_cores
+    s.gap = gap
+    c_history_add(&slot.history, slot.directory, &s)
 
 
 cdef bint c_is_quiet(c_Slot *slot, uint64_t now_ns) noexcept nogil:
@@ -441,4 +460,6 @@ cdef void c_sample(
     if now_ns >= slot.last_persist_ns + pause and (slot.dirty or ran or slow):
         c_persist(slot, now_ns)
     c_publish(slot, context, now_ns)
+    if first or last or gap or now_ns >= slot.history.due_ns:
+        c_remember(slot, context, now_ns, gap)
     slot.quiet = c_is_quiet(slot, now_ns)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from metercore.historyfile import HistoryPoint
 from metercore.reading import Reading
 from metercore.tariff import Tariff
 
@@ -96,6 +97,10 @@ class Sampler:
         """Tell whether the work announced that it is ready."""
     def read(self, handle: int) -> Reading:
         """Return what is known as of the last tick."""
+    def history(
+        self, handle: int, from_time: float = 0.0, to_time: float = 0.0, resolution_seconds: float = 0.0
+    ) -> tuple[float, list[HistoryPoint]]:
+        """Return what `historyfile.read_history` does, with what is not written yet."""
     def finish(
         self,
         handle: int,

@@ -37,6 +37,7 @@ from metercore.clock cimport c_monotonic_ns
 from metercore.descriptors cimport c_keep_closed
 from metercore.encode cimport HOT_BYTES, c_encode_hot
 from metercore.errors cimport raise_errno
+from metercore.history cimport c_History, c_history_answer, c_history_flush
 from metercore.limit cimport c_cpu_mounts
 from metercore.meterpage cimport c_meter_store, c_meter_write
 from metercore.publish cimport GAP_INTERVALS
@@ -69,6 +70,7 @@ import os
 from typing import NamedTuple
 
 from metercore.backend import NAMES, source_of
+from metercore.historyfile import check_range
 
 SLOWEST_HZ = 0.1
 FASTEST_HZ = 20.0
@@ -196,6 +198,7 @@ cdef class Sampler:
         for n in range(self.c.slots.open_count):
             slot = self.c.slots.open[n]
             c_persist(slot, c_monotonic_ns() + self.c.skipped_ns)
+            c_history_flush(&slot.history, slot.directory)
 
     @property
     def hz(self):
@@ -442,6 +445,25 @@ cdef class Sampler:
         pthread_mutex_unlock(&slot.view_lock)
         return reading
 
+    def history(self, uint64_t handle, double from_time=0.0, double to_time=0.0, double resolution_seconds=0.0):
+        """Return what `historyfile.read_history` does, with what is not written yet."""
+        cdef c_Slot *slot = self.slot_of(handle)
+        cdef c_History history
+        cdef char *directory = NULL
+        check_range(from_time, to_time, resolution_seconds)
+        with nogil:
+            pthread_mutex_lock(&slot.work_lock)
+            if slot.handle == handle:
+                history = slot.history
+                directory = strdup(slot.directory)
+            pthread_mutex_unlock(&slot.work_lock)
+        if directory == NULL:
+            raise KeyError(handle)
+        try:
+            return c_history_answer(&history, directory, from_time, to_time, resolution_seconds)
+        finally:
+            free(directory)
+
     cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil:
         """Take the last sample, close the account, persist it, copy it into the view, release the slot; under work_lock."""
         cdef uint64_t now_ns = c_monotonic_ns() + self.c.skipped_ns
@@ -449,6 +471,7 @@ cdef class Sampler:
         cdef c_Look look
         self.quick_look(&look)
         c_sample(slot, &self.c.context, &look, now_ns, 0, 0, 1)
+        c_history_flush(&slot.history, slot.directory)
         slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
         # The wall clock may have been set meanwhile; the last value is never held beyond now.
         ending.most_held_ns = now_ns - min(slot.account.last_monotonic_ns, now_ns)

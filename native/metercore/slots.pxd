@@ -4,6 +4,7 @@ from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_t
 from metercore.epochs cimport c_Epochs
 from metercore.eta cimport c_Eta
+from metercore.history cimport c_History
 from metercore.peak cimport c_Peak
 from metercore.rate cimport c_Rate
 from metercore.report cimport c_Report
@@ -243,6 +244,7 @@ cdef struct c_Slot:
     int64_t seen_count
     int64_t seen_size
     int64_t[16] custom_counts
+    c_History history
     # ---- under view_lock; taken after work_lock, held for a copy or an encoding only
     pthread_mutex_t view_lock
     c_View view

@@ -134,6 +134,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     c_eta_start(&s.eta)
     memset(&s.report, 0, sizeof(s.report))
     s.seen_count = s.seen_size = 0
+    memset(&s.history, 0, sizeof(s.history))
     c_view_clear(&s.view)
     s.index = index
 

@@ -19,6 +19,8 @@ from metercore import cgroup, procfs
 from metercore.attempt import open_owner, read_records
 from metercore.btf import parse as parse_btf
 from metercore.encode import encode_hot
+from metercore.history import History
+from metercore.historyfile import TIERS, read_history
 from metercore.meterpage import read_meter
 from metercore.report import ReportBlock, parse_report
 from metercore.sampler import Sampler
@@ -122,6 +124,22 @@ def meter(page: bytes) -> None:
     assert after.peak_memory_bytes >= ours["peak_memory_bytes"]
 
 
+def history(file: bytes) -> None:
+    """Any file as a history: the seconds as the oracle has them, and nothing impossible in the coarser rings or after."""
+    SCRATCH.put("history", file)
+    seconds = read_history(SCRATCH.directory, resolution_seconds=1.0)[1]
+    assert [(point.time, point.cpu_cores, point.gap) for point in seconds] == oracles.history(file)
+    for resolution, _ in TIERS[1:]:
+        points = read_history(SCRATCH.directory, resolution_seconds=resolution)[1]
+        assert [point.time for point in points] == sorted({point.time for point in points})
+        assert all(point.cpu_cores >= 0.0 and point.memory_bytes >= 0 for point in points)
+    recorder = History(SCRATCH.directory)
+    for n in range(3):
+        recorder.add((2_000_000_000 + n) * 10**9, n * 10**9, n, n)
+    recorder.flush()
+    recorder.read()
+
+
 def report(page: bytes) -> None:
     ours, expected = parse_report(page), oracles.report(page)
     assert (None if ours is None else ours[:6]) == expected
@@ -216,6 +234,14 @@ def seal_meter(data: bytes) -> bytes:
     return sealed(data, (0, METER_BYTES), (2048, 2048 + METER_BYTES))
 
 
+def seal_history(data: bytes) -> bytes:
+    """The CRC of the head stands in it, at 12, over what comes from 16 on."""
+    changed = bytearray(sealed(data, *((at, at + 44) for at in range(64, len(data) - 47, 48))))
+    if len(changed) >= 64:
+        changed[12:16] = zlib.crc32(changed[16:64]).to_bytes(4, "little")
+    return bytes(changed)
+
+
 def seal_report(data: bytes) -> bytes:
     """The CRC of a text stands before it: offset 1536, and 1004 + 4 bytes further."""
     changed = bytearray(data)
@@ -284,6 +310,7 @@ TARGETS = {
         Target("io_stat", io_stat, (b" rbytes=", b" wbytes=", b"8:0", *NUMBERS)),
         Target("ids", ids, NUMBERS, most_bytes=9000),
         Target("meter", meter, seal=seal_meter, most_bytes=PAGE),
+        Target("history", history, seal=seal_history, most_bytes=4 * PAGE),
         Target("report", report, seal=seal_report, most_bytes=PAGE),
         Target("records", records, seal=seal_records, most_bytes=4 * PAGE),
         Target("account", account, seal=seal_account, most_bytes=4 * PAGE),

@@ -27,6 +27,8 @@ from metercore.crc import crc32
 from metercore.encode import encode_hot
 from metercore.epochs import WindowPeak
 from metercore.eta import Eta
+from metercore.history import History
+from metercore.historyfile import check_range, read_history
 from metercore.launch import Launcher
 from metercore.meterpage import read_meter
 from metercore.paths import open_beneath
@@ -52,6 +54,7 @@ MADE_BY_OTHERS = {
     "bpf.BpfRow": "a tuple, made by BpfTable.rows",
     "tariff.Price": "a tuple, made by Tariff.price",
     "report.Report": "a tuple, made by parse_report",
+    "historyfile.HistoryPoint": "a tuple, made by read_history",
     "procfs.ProcStat": "a tuple, made by parse_stat",
     "procfs.ProcMemory": "a tuple, made by parse_status",
     "procfs.ProcIo": "a tuple, made by parse_io",
@@ -324,6 +327,27 @@ def limits(directory: Path) -> None:
     descriptors.set_limit(-1)
 
 
+@case("history.History", "historyfile.read_history", "historyfile.check_range")
+def histories(directory: Path) -> None:
+    history = History(directory)
+    for n in range(1, 30):
+        history.add(n * 10**9, n * 10**9, n * 10**9, n, gpu_memory_bytes=n, gap=n == 20)
+    history.note(1.0, 5)
+    history.flush()
+    history.read()
+    History(directory / "none").add(0, 0, 0, 0)
+    failing(history.read, -1.0)
+    failing(history.add, 2**70, 0, 0, 0)
+    read_history(directory)
+    read_history(directory / "none")
+    failing(read_history, directory, 2.0, 1.0)
+    (directory / "history").write_bytes((directory / "history").read_bytes()[:200])
+    read_history(directory)
+    check_range(0.0, 1.0, 1.0)
+    failing(check_range, 0.0, 1.0, float("nan"))
+    (directory / "history").unlink()
+
+
 @case("sampler.Sampler")
 def samplers(directory: Path) -> None:
     (directory / "task").mkdir(exist_ok=True)
@@ -337,6 +361,8 @@ def samplers(directory: Path) -> None:
         sampler.set_earlier(handle, 5, 2**70, gpu_memory_byte_ns2=2**70, gpu_ns=5, custom={"pages": 7})
         sampler.hot(handle)
         sampler.read(handle)
+        sampler.history(handle)
+        failing(sampler.history, handle, -1.0)
         sampler.version(handle)
         sampler.is_ready(handle)
         sampler.finish(handle)

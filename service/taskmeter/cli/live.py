@@ -14,7 +14,7 @@ from taskmeter.cli.feed import STREAMS, Feed, Lost, Output
 from taskmeter.cli.interrupts import Interrupts
 from taskmeter.cli.keyboard import Keyboard
 from taskmeter.cli.lines import LastLines
-from taskmeter.cli.meter import Meter
+from taskmeter.cli.meter import HISTORY_SECONDS, Meter
 from taskmeter.cli.output import console
 from taskmeter.client.status import TaskStatus
 from taskmeter.client.sync import SyncClient
@@ -73,6 +73,7 @@ class LiveView:
         """Draw until the task has ended and return its last status, or why the user left."""
         from rich.live import Live
 
+        self._begin_with_the_past()
         feed = Feed(
             self._client, self._token, interval_seconds=STATUS_SECONDS, streams=self._streams, last_lines=self._last_lines
         )
@@ -101,6 +102,12 @@ class LiveView:
         terminal.print()
         assert self._meter.status is not None
         return self._meter.status
+
+    def _begin_with_the_past(self) -> None:
+        try:
+            self._meter.begin(self._client.metrics_history(self._token, resolution_seconds=HISTORY_SECONDS))
+        except TaskmeterError:  # the view does without
+            return
 
     def _take(self, item: TaskStatus | Output | Lost, live: Live) -> None:
         if isinstance(item, TaskStatus):

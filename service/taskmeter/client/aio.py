@@ -24,6 +24,7 @@ from taskmeter.client.base import (
     Resumable,
     Started,
 )
+from taskmeter.client.history import MetricsHistory
 from taskmeter.client.methods import Method
 from taskmeter.client.resume import Delivery, StreamState
 from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
@@ -204,6 +205,19 @@ class Client(ClientBase):
     async def delete_task(self, token: str) -> None:
         """Forget an ended task and delete its files."""
         await self._call(methods.DELETE_TASK, tasks.DeleteTaskRequest(token=token))
+
+    async def metrics_history(
+        self, token: str, *, from_time: float = 0.0, to_time: float = 0.0, resolution_seconds: float = 0.0
+    ) -> MetricsHistory:
+        """Return the use of the current attempt over time, from its start to now, or in between two instants.
+
+        The step is `resolution_seconds` or the next coarser that is kept; 0 = the finest that reaches back to `from_time`.
+        """
+        request = tasks.GetMetricsHistoryRequest(
+            token=token, from_time=from_time, to_time=to_time, resolution_seconds=resolution_seconds
+        )
+        response = await self._call(methods.GET_METRICS_HISTORY, request)
+        return MetricsHistory.of(response)
 
     # ---------------------------------------------------------------------------------------------------- streams
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from taskmeter.model.event import Event
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Attach, Cause, Target, Task, TaskSpec
-from taskmeter.model.usage import Integrals, Tariff, Usage
+from taskmeter.model.usage import Integrals, MetricsHistory, Tariff, Usage
 
 # ---------------------------------------------------------------------------------------------------------- store
 
@@ -306,6 +306,13 @@ class Meter(Protocol):
 
     def settle(self, token: str, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
         """Take the last sample, close the slot, and return the attempt's final usage. Works for attempts never opened."""
+
+    def history(self, token: str, directory: str, from_time: float, to_time: float, resolution_seconds: float) -> MetricsHistory:
+        """Use over time of the attempt in `directory`, up to this moment if it is open; empty if there is nothing of it.
+
+        Times are Unix seconds, `to_time` 0 = its end. The step is `resolution_seconds` or the next coarser that is kept; 0 = the
+        finest that reaches back to `from_time`.
+        """
 
     def close(self) -> None:
         """Stop sampling; meter pages keep what was billed."""

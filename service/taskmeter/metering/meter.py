@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from metercore.historyfile import read_history
 from metercore.reading import Reading
 from metercore.report import parse_report
 from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats
 from metercore.settle import settle_files
 from metercore.tariff import Tariff as NativeTariff
 from taskmeter.core.ports import Ended, Gone, MeterSource
-from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
+from taskmeter.model.usage import (
+    Integrals,
+    MemorySource,
+    Metrics,
+    MetricsHistory,
+    MetricsPoint,
+    MetricsSource,
+    Progress,
+    Tariff,
+    Usage,
+)
 
 REPORT_BYTES = 4096
 """Size of the report block, native/metercore/_c/report.h."""
@@ -110,6 +121,18 @@ class LocalMeter:
             reading.cpu_ns, reading.memory_byte_ns2, reading.gpu_memory_byte_ns2, reading.gpu_ns, dict(progress.custom)
         )
         return Usage(_metrics(reading), integrals, progress)
+
+    def history(self, token: str, directory: str, from_time: float, to_time: float, resolution_seconds: float) -> MetricsHistory:
+        """Use over time of the attempt in `directory`, up to this moment if it is open; empty if there is nothing of it.
+
+        One read of at most 128 kB, most likely from memory: it is done in place.
+        """
+        handle = self._handles.get(token)
+        if handle is None:
+            seconds, points = read_history(directory, from_time, to_time, resolution_seconds)
+        else:
+            seconds, points = self._sampler.history(handle, from_time, to_time, resolution_seconds)
+        return MetricsHistory(seconds, tuple(map(MetricsPoint._make, points)))
 
     def stats(self) -> SamplerStats:
         """What the sampler itself did and cost so far."""
