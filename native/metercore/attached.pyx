@@ -12,9 +12,10 @@ looked for again, is what was used while nobody sampled.
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from metercore.cpu cimport c_read_member, c_read_reaped
+from metercore.backend cimport c_Look
+from metercore.members cimport c_by_clock, c_by_stat, c_read_reaped
 from metercore.procfs cimport c_tick_ns
-from metercore.slots cimport ABSENT, c_Member, c_member_add, c_member_drop, c_Slot
+from metercore.slots cimport ABSENT, SOURCE_CLOCK, SOURCE_PROCFS, c_Member, c_member_add, c_member_drop, c_Slot
 
 
 cdef void c_attached_start(c_Slot *slot, int32_t pid, uint64_t start_ticks, uint64_t boottime_ns) noexcept nogil:
@@ -46,16 +47,16 @@ cdef void c_bury(c_Slot *slot, const c_Member *dead, int32_t kept) noexcept nogi
     cdef c_Member *parent = c_parent(slot, kept, dead.parent_pid)
     cdef int32_t n
     if parent != NULL:
-        parent.debt_ns += dead.own_ns + dead.children_ns + dead.debt_ns
+        parent.debt_ns += dead.counted_own_ns + dead.counted_children_ns + dead.debt_ns
     for n in range(slot.member_count):
         if slot.members[n].parent_pid == dead.pid:
-            slot.members[n].clock_ns = 0
+            slot.members[n].stat_due = 1
 
 
 cdef uint64_t c_grown(c_Slot *slot, c_Member *member) noexcept nogil:
     """What a member has used since the last call, as far as it has not been counted elsewhere."""
-    cdef uint64_t own = member.clock_ns
-    cdef uint64_t children = member.children_now_ns
+    cdef uint64_t own = member.own_ns
+    cdef uint64_t children = member.children_ns
     cdef uint64_t grown = 0
     cdef uint64_t paid
     if not member.counted:
@@ -64,22 +65,22 @@ cdef uint64_t c_grown(c_Slot *slot, c_Member *member) noexcept nogil:
         # used meanwhile is in the sum.
         member.older = member.start_ticks < slot.attached_ticks or (slot.resumed and slot.settling)
         if member.older:
-            member.own_ns = own
-            member.children_ns = children
-    if own > member.own_ns:
-        grown = own - member.own_ns
-        member.own_ns = own
-    if slot.descendants and children > member.children_ns:
-        paid = min(children - member.children_ns, member.debt_ns)
+            member.counted_own_ns = own
+            member.counted_children_ns = children
+    if own > member.counted_own_ns:
+        grown = own - member.counted_own_ns
+        member.counted_own_ns = own
+    if slot.descendants and children > member.counted_children_ns:
+        paid = min(children - member.counted_children_ns, member.debt_ns)
         member.debt_ns -= paid
         # Before the first look at the tree children that were never seen may have brought along what they used long ago.
         if not slot.settling:
-            grown += children - member.children_ns - paid
-        member.children_ns = children
+            grown += children - member.counted_children_ns - paid
+        member.counted_children_ns = children
     return grown
 
 
-cdef bint c_attached_total(c_Slot *slot, bint all_known, uint64_t *total_ns) noexcept nogil:
+cdef bint c_attached_total(c_Slot *slot, const c_Look *look, bint all_known, uint64_t *total_ns) noexcept nogil:
     """What the tree has used since it was attached; 0 when nobody of it is left.
 
     Ancestors are read first, and what has grown is added up when all have been read: a parent's growth that holds a dead child
@@ -93,9 +94,16 @@ cdef bint c_attached_total(c_Slot *slot, bint all_known, uint64_t *total_ns) noe
     cdef c_Member dead
     cdef uint64_t grown = 0
     cdef uint64_t living = 0
+    cdef bint by_stat = look.source == SOURCE_PROCFS
+    cdef bint lives
     slot.ran = 0
+    slot.source = SOURCE_PROCFS if by_stat else SOURCE_CLOCK  # a pass of BPF is in no such order, and there are few to read
     for n in range(slot.member_count):
-        if c_read_member(slot, &slot.members[n]):
+        if by_stat:
+            lives = c_by_stat(slot, &slot.members[n], 1, 0, 0)
+        else:
+            lives = c_by_clock(slot, &slot.members[n], 1)
+        if lives:
             slot.members[kept] = slot.members[n]
             kept += 1
             continue
@@ -109,9 +117,9 @@ cdef bint c_attached_total(c_Slot *slot, bint all_known, uint64_t *total_ns) noe
     for n in range(kept):
         member = &slot.members[n]
         grown += c_grown(slot, member)
-        living += member.own_ns + member.debt_ns
+        living += member.counted_own_ns + member.debt_ns
         if slot.descendants:
-            living += member.children_ns
+            living += member.counted_children_ns
         if member.state != c'Z':
             processes += 1
             threads += member.thread_count

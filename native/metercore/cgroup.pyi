@@ -17,6 +17,3 @@ def parse_io_stat(text: bytes) -> tuple[int, int]:
 
 def read_ids(path: str) -> list[int]:
     """Return the ids in a cgroup.procs or cgroup.threads file. Raises OSError."""
-
-def quota_cores() -> float | None:
-    """Return how many cores this process may use by CPU quotas of its cgroups and their ancestors; None without any."""

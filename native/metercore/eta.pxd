@@ -6,7 +6,8 @@ cdef struct c_Eta:
     uint64_t start_ns       # when the first value was seen; 0 = not yet
     uint64_t last_move_ns   # when it last grew
     double start_done
-    double last_done
+    double last_done        # then
+    double done             # now; growth of less than 1 ms waits here
     double smooth           # adaptive EWMA of the rate per second
     double error            # smoothed forecast error, and its absolute value: their ratio is the weight
     double absolute_error

@@ -23,6 +23,7 @@ cdef struct c_ProcIo:
 cdef uint64_t c_tick_ns
 cdef uint64_t c_page_bytes
 
+cdef const char *c_number(const char *at, const char *end, uint64_t *value) noexcept nogil
 cdef int c_parse_stat(const char *text, size_t size, c_ProcStat *result) noexcept nogil
 cdef int c_parse_statm(const char *text, size_t size, uint64_t *resident_pages, uint64_t *shared_pages) noexcept nogil
 cdef int c_parse_status(const char *text, size_t size, c_ProcMemory *result) noexcept nogil

@@ -9,7 +9,9 @@ cdef struct c_Rate:
 
 cdef void c_rate_start(c_Rate *rate, double tau_seconds) noexcept nogil
 cdef void c_rate_update(c_Rate *rate, uint64_t now_ns, double amount) noexcept nogil
+cdef double c_rate_exact(const c_Rate *rate) noexcept nogil
 cdef double c_rate_now(const c_Rate *rate) noexcept nogil
+cdef double c_rate_at(const c_Rate *rate, uint64_t now_ns) noexcept nogil
 
 cdef class Rate:
     cdef c_Rate c

@@ -8,13 +8,22 @@ start) to that maximum at its end, the source is RSS. For a task of 20 ms this i
 """
 
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memset
 
 from metercore._c.linux cimport _SC_NPROCESSORS_ONLN, sysconf
 from metercore._c.meter cimport tm_meter
 from metercore.meterpage cimport c_meter_read, c_meter_write
 from metercore.reading cimport Reading
-from metercore.slots cimport ABSENT, MEMORY_RSS, SOURCE_CGROUP, SOURCE_CLOCK, SOURCE_RUSAGE, c_Shown, c_View
+from metercore.slots cimport (
+    ABSENT,
+    MEMORY_RSS,
+    SOURCE_CGROUP,
+    SOURCE_RUSAGE,
+    UNKNOWN,
+    c_account_clear,
+    c_Shown,
+    c_View,
+    c_view_clear,
+)
 from metercore.tokens cimport c_add_trapezoid, c_wide_double
 
 import os
@@ -35,7 +44,7 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
     if final_ns >= account.cpu_ns:
         if ending.cgroup_cpu_ns > 0:
             account.cpu_source = SOURCE_CGROUP
-        elif final_ns > 0 and account.cpu_source != SOURCE_CLOCK:
+        elif final_ns > 0 and account.tree_cpu_ns == 0:  # of what was attached nothing is reaped
             account.cpu_source = SOURCE_RUSAGE
         account.cpu_ns = final_ns
     # How long the last value has to be held: since it was taken, or since the start.
@@ -103,6 +112,25 @@ cdef void c_final_view(
             c_wide_double(account.memory_byte_ns2_low, account.memory_byte_ns2_high) / (2.0 * life),
             <double>account.peak_memory_bytes,
         )
+    s.gpu_memory_bytes = account.gpu_memory_bytes
+    s.peak_gpu_memory_bytes = account.peak_gpu_memory_bytes
+    s.peak_gpu_percent = account.peak_gpu_percent
+    s.voluntary_switch_count = account.voluntary_switch_count
+    s.involuntary_switch_count = account.involuntary_switch_count
+    s.minor_fault_count = account.minor_fault_count
+    s.major_fault_count = account.major_fault_count
+    s.recent_peak_cpu_percent = max(s.recent_peak_cpu_percent, s.cpu_percent)
+    s.recent_peak_memory_bytes = max(s.recent_peak_memory_bytes, s.memory_bytes)
+    s.stalled = 0
+    view.avg_gpu_memory_bytes = UNKNOWN
+    if account.peak_gpu_memory_bytes != ABSENT and life_ns > 0:
+        view.avg_gpu_memory_bytes = min(
+            c_wide_double(account.gpu_memory_byte_ns2_low, account.gpu_memory_byte_ns2_high) / (2.0 * life),
+            <double>account.peak_gpu_memory_bytes,
+        )
+    view.gpu_memory_byte_ns2_low = account.gpu_memory_byte_ns2_low
+    view.gpu_memory_byte_ns2_high = account.gpu_memory_byte_ns2_high
+    view.gpu_ns = account.gpu_ns
     view.sample_time = <double>account.last_realtime_ns * 1e-9
     view.memory_byte_ns2_low = account.memory_byte_ns2_low
     view.memory_byte_ns2_high = account.memory_byte_ns2_high
@@ -145,10 +173,9 @@ def settle_files(
     cdef double online = <double>sysconf(_SC_NPROCESSORS_ONLN)
     cdef Reading reading = Reading.__new__(Reading)
     cdef bytes path = os.fsencode(directory + "/meter")
-    memset(&account, 0, sizeof(account))
-    account.io_read_bytes = account.io_write_bytes = ABSENT
+    c_account_clear(&account)
+    c_view_clear(&reading.view)
     reading.view.shown.kernel_peak_memory_bytes = kernel_peak_memory_bytes or ABSENT
-    reading.view.shown.pss_bytes = ABSENT
     c_fill_ending(&ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes)
     c_meter_read(path, &account)
     life_ns = c_settle(&account, &ending, online)

@@ -1,4 +1,4 @@
-"""Slots that come and go while the thread samples; nothing is lost, mixed up or leaked."""
+"""Slots that come and go while the thread samples; nothing is lost, mixed up or leaked; calls by themselves are in test_leaks.py."""
 
 from __future__ import annotations
 
@@ -12,18 +12,8 @@ import psutil
 import pytest
 
 from metercore import descriptors
-from metercore.encode import encode_hot
-from metercore.eta import Eta
-from metercore.meterpage import read_meter
-from metercore.paths import open_beneath
-from metercore.peak import Peak
-from metercore.procfs import parse_stat, read_io, read_memory, read_rollup, read_stat
-from metercore.rate import Rate
-from metercore.report import ReportBlock, parse_report
+from metercore.report import ReportBlock
 from metercore.sampler import Sampler
-from metercore.settle import settle_files
-from metercore.tokens import Tokens
-from metercore.tree import ProcessTree
 from tests.native.conftest import Plant
 from tests.native.trees import python
 from tests.waiting import wait_until
@@ -144,51 +134,3 @@ def test_samplers_and_their_threads_leak_nothing(tmp_path: Path) -> None:
 
     # A joined thread may still be listed for a moment: the kernel wakes its joiner before it is gone.
     wait_until(no_sampler_left, "all samplers' threads are gone")
-
-
-def quietly(function: Callable[[], object]) -> None:
-    try:
-        function()
-    except (OSError, ValueError, OverflowError):
-        pass
-
-
-def test_no_public_function_leaks(tmp_path: Path) -> None:
-    directory = attempt(tmp_path / "attempt")
-    report = tmp_path / "report"
-    ReportBlock(report).status("x")
-    page = report.read_bytes()
-    tree = ProcessTree()
-
-    def numerics() -> None:
-        rate, peak, tokens, eta = Rate(), Peak(), Tokens(), Eta()
-        for n in range(1, 50):
-            rate.update(n * 10**9, n)
-            peak.update(n * 10**9, n)
-            tokens.update(n * 10**9, n)
-            eta.update(n * 10**9, n)
-        assert rate.per_second and tokens.byte_ns2 and tokens.byte_seconds and eta.remaining(50 * 10**9, 100)
-
-    def cycle() -> None:
-        numerics()
-        for read in (read_stat, read_memory, read_rollup, read_io):
-            read(os.getpid())
-            quietly(lambda read=read: read(2**22 + 1))  # type: ignore[misc]
-        quietly(lambda: parse_stat(b"x"))
-        parse_report(page)
-        parse_report(b"")
-        block = ReportBlock(report)
-        block.add()
-        block.object("y").read()
-        ReportBlock()
-        ReportBlock(tmp_path / "none" / "report")
-        os.close(open_beneath(tmp_path, "report"))
-        quietly(lambda: open_beneath(tmp_path, "../x"))
-        encode_hot({"source": 1}, status="x")
-        quietly(lambda: encode_hot({"source": 1}, memory_byte_ns2=2**200))
-        settle_files(directory, start_time=1.0, end_time=2.0, reaped_cpu_ns=5)
-        read_meter(directory + "/meter")
-        quietly(lambda: read_meter(directory + "/none"))
-        tree.sweep()
-
-    flat(cycle, 60)

@@ -70,6 +70,7 @@ cdef extern from "<sched.h>" nogil:
         pass
     int sched_getaffinity(int pid, size_t size, cpu_set_t *mask)
     int CPU_COUNT(cpu_set_t *mask)
+    int CPU_COUNT_S(size_t size, cpu_set_t *mask)
     int sched_yield()
 
 

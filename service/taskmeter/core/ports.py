@@ -13,7 +13,7 @@ from typing import Protocol
 from taskmeter.model.event import Event
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Attach, Cause, Target, Task, TaskSpec
-from taskmeter.model.usage import Usage
+from taskmeter.model.usage import Integrals, Tariff, Usage
 
 # ---------------------------------------------------------------------------------------------------------- store
 
@@ -280,7 +280,7 @@ class Executor(Protocol):
 class Meter(Protocol):
     """Samples running attempts and accounts for ended ones. Knows nothing of states."""
 
-    def open(self, token: str, source: MeterSource, total_count: int, total_size: int) -> None:
+    def open(self, token: str, source: MeterSource, tariff: Tariff, total_count: int, total_size: int) -> None:
         """Start sampling, or go on from the attempt's meter page. A first sample is taken at once."""
 
     def is_open(self, token: str) -> bool: ...
@@ -294,7 +294,7 @@ class Meter(Protocol):
     def is_ready(self, token: str) -> bool:
         """The work announced that it is ready."""
 
-    def set_earlier(self, token: str, cpu_ns: int, memory_byte_ns2: int) -> None:
+    def set_earlier(self, token: str, earlier: Integrals) -> None:
         """Integrals of earlier attempts, added to the tokens that `hot` shows."""
 
     def settle(self, token: str, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:

@@ -196,6 +196,7 @@ class LaunchBlock:
     attach_start_ticks: int = 0
 
 
+_KINDS, _STAGES = frozenset(ExitKind), frozenset(Stage)
 _EXIT_NUMBERS = [field.name for field in fields(Exit)][10:17]
 _GONE_NUMBERS = [field.name for field in fields(Gone)][3:13]
 
@@ -305,6 +306,8 @@ def unpack_exit(data: bytes | None) -> Exit | None:
         return None
     values = EXIT.unpack_from(data)
     kind, incarnation, code, number, core, error, stage, cause, forced, pid = values[2:12]
+    if kind not in _KINDS or stage not in _STAGES:
+        return None
     subject = values[19].rstrip(b"\0").decode("utf-8", "replace")
     flags = (code, number, bool(core), error, Stage(stage), cause, bool(forced), pid)
     numbers = dict(zip(_EXIT_NUMBERS, values[12:19], strict=True))
