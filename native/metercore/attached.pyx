@@ -96,8 +96,8 @@ cdef bint c_attached_total(c_Slot *slot, const c_Look *look, bint all_known, uin
     cdef uint64_t living = 0
     slot.ran = 0
     for n in range(slot.member_count):
-        # Never by a pass: it is in no order.
-        if c_read_member(slot, &slot.members[n], look.source == SOURCE_PROCFS, all_known or slot.last_tick_ns == 0):
+        # Never by a pass, which is in no order; and always with stat, for what the children it waited for had used.
+        if c_read_member(slot, &slot.members[n], look.source == SOURCE_PROCFS, 1):
             if kept != n:
                 slot.members[kept] = slot.members[n]
             kept += 1

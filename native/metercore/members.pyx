@@ -90,6 +90,7 @@ cdef bint c_by_stat(c_Slot *slot, c_Member *member, bint keep, bint has_clock, u
     member.thread_count = now.thread_count
     member.state = now.state
     member.rss_pages = now.rss_pages
+    member.parent_pid = now.ppid
     member.stat_due = 0
     return 1
 
