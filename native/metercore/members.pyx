@@ -52,6 +52,10 @@ cdef bint c_read_reaped(c_Slot *slot) noexcept nogil:
         if record.crc == c_crc32(&record, TM_GONE_CRC_BYTES):
             slot.gone_serial = record.serial
             slot.reaped_ns = record.reaped_user_ns + record.reaped_system_ns
+            slot.reaped_minor_faults = record.reaped_minor_faults
+            slot.reaped_major_faults = record.reaped_major_faults
+            slot.reaped_voluntary_switches = record.reaped_voluntary_switches
+            slot.reaped_involuntary_switches = record.reaped_involuntary_switches
             news = 1
     return news
 
@@ -82,6 +86,7 @@ cdef bint c_by_stat(c_Slot *slot, c_Member *member, bint keep, bint has_clock, u
         slot.ran = 1
     member.own_ns = max(member.own_ns, own_ns)
     member.children_ns = max(member.children_ns, now.children_cpu_ticks * c_tick_ns)
+    member.parent_pid = now.ppid
     member.thread_count = now.thread_count
     member.state = now.state
     member.rss_pages = now.rss_pages
@@ -149,9 +154,15 @@ cdef bint c_by_row(c_Slot *slot, c_Member *member, const c_Bpf *rows, bint *reap
         member.own_ns = max(member.own_ns, row.cpu_ns)
         member.rss_pages = row.rss_pages
         slot.ran = 1
+    member.parent_pid = row.ppid
     member.thread_count = row.thread_count
     member.state = c'Z' if row.zombie else c'R'
     return 1
+
+
+cdef bint c_read_member(c_Slot *slot, c_Member *member, bint by_stat, bint full) noexcept nogil:
+    """Bring one member up to date; 0 when that process is no more."""
+    return c_by_stat(slot, member, 1, 0, 0) if by_stat else c_by_clock(slot, member, full)
 
 
 cdef bint c_members_total(c_Slot *slot, const c_Look *look, bint all_known, uint64_t *total_ns) noexcept nogil:
@@ -183,10 +194,8 @@ cdef bint c_members_total(c_Slot *slot, const c_Look *look, bint all_known, uint
             member = &slot.members[n]
             if rows != NULL:
                 lives = c_by_row(slot, member, rows, &reaped)
-            elif by_stat:
-                lives = c_by_stat(slot, member, 1, 0, 0)
             else:
-                lives = c_by_clock(slot, member, full)
+                lives = c_read_member(slot, member, by_stat, full)
             if not lives:
                 c_member_drop(member)
                 died = 1

@@ -89,6 +89,8 @@ cdef int c_parse_stat(const char *text, size_t size, c_ProcStat *result) noexcep
     result.ppid = <int32_t>field[4]
     result.cpu_ticks = field[14] + field[15]
     result.children_cpu_ticks = field[16] + field[17]
+    result.minor_faults = field[10] + field[11]
+    result.major_faults = field[12] + field[13]
     result.thread_count = <int32_t>field[20]
     result.start_ticks = field[22]
     result.rss_pages = field[24]
@@ -172,6 +174,13 @@ cdef int c_parse_io(const char *text, size_t size, c_ProcIo *result) noexcept no
     if not c_field(text, size, b"read_bytes:", 11, &result.read_bytes):
         return -1
     return 0 if c_field(text, size, b"write_bytes:", 12, &result.write_bytes) else -1
+
+
+cdef int c_parse_switches(const char *text, size_t size, uint64_t *voluntary, uint64_t *involuntary) noexcept nogil:
+    """Parse the context switches of one thread from /proc/TID/status."""
+    if not c_field(text, size, b"voluntary_ctxt_switches:", 24, voluntary):
+        return -1
+    return 0 if c_field(text, size, b"nonvoluntary_ctxt_switches:", 27, involuntary) else -1
 
 
 cdef void c_proc_path(char *path, int pid, const char *name) noexcept nogil:

@@ -7,6 +7,7 @@ from libc.string cimport memcmp, memcpy, memset
 from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from metercore.clock cimport c_realtime_ns
+from metercore.epochs cimport c_epochs_now
 from metercore.eta cimport c_eta_now, c_eta_stalled, c_EtaBand
 from metercore.rate cimport c_rate_now
 from metercore.slots cimport ABSENT, c_GpuUse, c_Shown, c_Slot, c_View
@@ -30,6 +31,7 @@ cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noe
     cdef double average = min(<double>account.cpu_ns / elapsed, context.online_cores)
     cdef double now = slot.cores.now_cores
     cdef bint has_total
+    cdef double recent
     memset(&shown, 0, sizeof(shown))
     shown.total_count = slot.report.total_count if slot.report.total_count > 0 else slot.spec_total_count
     shown.completed_count = slot.report.completed_count
@@ -79,6 +81,12 @@ cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noe
     shown.ready = slot.report.ready
     shown.gap = now_ns < slot.gap_until_ns
     shown.measured = account.cpu_source != 0 or account.memory_source != 0
+    if c_epochs_now(&slot.recent_cores, now_ns, &recent):
+        shown.recent_peak_cpu_percent = c_percent(recent, slot.allowed_cores)
+    shown.recent_peak_cpu_percent = max(shown.recent_peak_cpu_percent, shown.cpu_percent)
+    shown.recent_peak_memory_bytes = shown.memory_bytes
+    if c_epochs_now(&slot.recent_memory, now_ns, &recent):
+        shown.recent_peak_memory_bytes = max(<uint64_t>recent, shown.memory_bytes)
     pthread_mutex_lock(&slot.view_lock)
     # The average shrinks while a task idles; its peak must not shrink with it.
     shown.peak_cpu_percent = max(

@@ -23,10 +23,13 @@ from metercore._c.report cimport TM_REPORT_BYTES, TM_REPORT_CUSTOM_COUNT, TM_REP
 from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
 from metercore.cgroup cimport c_parse_io_stat, c_read_ids
 from metercore.clock cimport c_boottime_ns, c_realtime_ns
+from metercore.attached cimport c_attached_io, c_attached_start, c_attached_total
 from metercore.backend cimport c_Look
 from metercore.cpu cimport c_cpu_total
 from metercore.crc cimport c_crc32
+from metercore.details cimport c_take_details
 from metercore.descriptors cimport c_may_keep, c_read_path
+from metercore.epochs cimport c_epochs_update
 from metercore.eta cimport c_eta_update
 from metercore.history cimport c_history_add, c_HistorySample
 from metercore.limit cimport c_limit_cores
@@ -134,7 +137,7 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
         slot.resumed = 1
     memcpy(account.boot_id, boot_id, 40)
     if account.first_monotonic_ns == 0:
-        account.first_monotonic_ns = c_started_ns(slot, now_ns)
+        account.first_monotonic_ns = now_ns if slot.attached else c_started_ns(slot, now_ns)
     account.last_monotonic_ns = now_ns
 
 
@@ -148,7 +151,9 @@ cdef void c_limit(c_Slot *slot, const c_Context *context) noexcept nogil:
 cdef void c_start(c_Slot *slot, const c_Context *context, const c_Look *look, uint64_t now_ns) noexcept nogil:
     """Go on from the meter page, if there is one, and take the first sample."""
     c_resume(slot, now_ns)
-    if slot.in_tree and slot.main_pid > 0:
+    if slot.attached:
+        c_attached_start(slot, slot.main_pid, slot.main_start_ticks, c_boottime_ns())
+    elif slot.in_tree and slot.main_pid > 0:
         c_member_add(slot, slot.main_pid, 0)
     slot.allowed_cores = context.online_cores
     c_limit(slot, context)
@@ -265,6 +270,8 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
                 member.io_own_ns = member.own_ns
                 member.read_bytes = one.read_bytes
                 member.write_bytes = one.write_bytes
+            if slot.attached:
+                c_attached_io(slot, member, member.read_bytes, member.write_bytes)
             read_bytes += member.read_bytes
             write_bytes += member.write_bytes
     else:
@@ -277,6 +284,9 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
             if got == 0:
                 read_bytes += one.read_bytes
                 write_bytes += one.write_bytes
+    if slot.attached:
+        read_bytes = <uint64_t>max(<int64_t>read_bytes - slot.read_before_bytes, 0)
+        write_bytes = <uint64_t>max(<int64_t>write_bytes - slot.write_before_bytes, 0)
     c_grow_io(slot, read_bytes, write_bytes)
 
 
@@ -329,6 +339,7 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint fresh, bin
         slot.account.last_monotonic_ns = min(slot.account.first_monotonic_ns, now_ns)
     c_integrate(slot, held, now_ns)
     slot.memory_total_bytes = held
+    c_epochs_update(&slot.recent_memory, now_ns, <double>held)
     slot.account.memory_source = <uint32_t>source
     slot.account.sample_count += 1
     if held > slot.account.peak_memory_bytes:
@@ -351,6 +362,7 @@ cdef void c_take_cpu(
     if slot.source == SOURCE_CGROUP or (swept and not slot.dipped):
         if c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap) and not gap:
             slot.history.cores_high = max(slot.history.cores_high, slot.cores.now_cores)
+            c_epochs_update(&slot.recent_cores, now_ns, slot.cores.now_cores)
         slot.account.peak_cpu_cores = max(slot.account.peak_cpu_cores, slot.cores.peak_cores)
 
 
@@ -397,7 +409,11 @@ cdef void c_sample(
     asleep = asleep and slot.quiet and not wants_report and not gap
     if last:
         slot.reaped_due = 1
-    known = not asleep and c_cpu_total(slot, look, swept or last, &total_ns)
+    if slot.attached:
+        swept = swept or not slot.descendants  # alone, it has nobody to be looked for
+        known = c_attached_total(slot, look, swept or last, &total_ns)
+    else:
+        known = not asleep and c_cpu_total(slot, look, swept or last, &total_ns)
     ran = known and slot.ran
     if asleep or (slot.quiet and not ran and not wants_report and not gap):
         # A sleeping task costs one read per tick, or none, and shows once a second that it still sleeps.
@@ -433,6 +449,7 @@ cdef void c_sample(
         if first or last or slow or now_ns + context.interval_ns // 2 >= slot.last_io_ns + SECOND:
             slot.last_io_ns = now_ns
             c_take_io(slot)
+            c_take_details(slot, now_ns, last)
     elif gap or not slot.dirty:
         c_hold_memory(slot, now_ns)
     if slow and not last:

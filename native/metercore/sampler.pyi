@@ -67,12 +67,16 @@ class Sampler:
         total_count: int = 0,
         total_size: int = 0,
         tariff: Tariff | None = None,
+        attached: bool = False,
+        include_descendants: bool = True,
+        main_start_ticks: int = 0,
     ) -> int:
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
         memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. Raises MemoryError.
+        `tariff`, or by the default one. `attached`: the main process, which began at `main_start_ticks`, ran before and is not
+        below the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
         """
     def set_earlier(
         self,
@@ -109,6 +113,10 @@ class Sampler:
         read_bytes: int | None = None,
         write_bytes: int | None = None,
         kernel_peak_memory_bytes: int = 0,
+        minor_fault_count: int = 0,
+        major_fault_count: int = 0,
+        voluntary_switch_count: int = 0,
+        involuntary_switch_count: int = 0,
     ) -> Reading:
         """Take the last sample, put over it what is known of the end, persist the account, close the slot; return it all.
 

@@ -265,7 +265,7 @@ cdef class Sampler:
         return slot
 
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil:
-        """Note for the next tick that the descendants of the slot's shim belong to it, or no longer do."""
+        """Note for the next tick that the descendants of the slot's root belong to it, or no longer do."""
         cdef void *more
         pthread_mutex_lock(&self.c.roots_lock)
         if self.c.root_count == self.c.root_room:
@@ -274,7 +274,7 @@ cdef class Sampler:
                 self.c.roots = <c_RootChange *>more
                 self.c.root_room = self.c.root_room * 2 + 16
         if self.c.root_count < self.c.root_room:
-            self.c.roots[self.c.root_count].pid = slot.shim_pid
+            self.c.roots[self.c.root_count].pid = slot.main_pid if slot.attached else slot.shim_pid
             self.c.roots[self.c.root_count].owner = slot.handle
             self.c.roots[self.c.root_count].added = added
             self.c.root_count += 1
@@ -322,12 +322,16 @@ cdef class Sampler:
         int64_t total_count=0,
         int64_t total_size=0,
         Tariff tariff=None,
+        bint attached=False,
+        bint include_descendants=True,
+        uint64_t main_start_ticks=0,
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
         memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. Raises MemoryError.
+        `tariff`, or by the default one. `attached`: the main process, which began at `main_start_ticks`, ran before and is not
+        below the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
         """
         cdef c_Slot *slot
         cdef c_Look look
@@ -336,8 +340,11 @@ cdef class Sampler:
         if slot == NULL:
             raise MemoryError
         handle = slot.handle
-        slot.shim_pid = shim_pid
+        slot.shim_pid = 0 if attached else shim_pid
         slot.main_pid = main_pid
+        slot.main_start_ticks = main_start_ticks
+        slot.attached = attached
+        slot.descendants = include_descendants or not attached
         slot.spec_total_count = total_count
         slot.spec_total_size = total_size
         slot.tariff = self.kept_tariff(DEFAULT_TARIFF if tariff is None else tariff)
@@ -372,7 +379,7 @@ cdef class Sampler:
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
             c_start(slot, &self.c.context, &look, c_monotonic_ns() + self.c.skipped_ns)
-            if slot.in_tree:
+            if slot.in_tree and slot.descendants:
                 self.add_root(slot, 1)
             pthread_mutex_unlock(&slot.work_lock)
             c_slot_list(&self.c.slots, slot)
@@ -479,7 +486,7 @@ cdef class Sampler:
             slot.view.shown.kernel_peak_memory_bytes = kernel_peak_bytes
         view[0] = slot.view
         c_final_view(view, &slot.account, life_ns, slot.allowed_cores, self.c.context.online_cores)
-        if slot.in_tree:
+        if slot.in_tree and slot.descendants:
             self.add_root(slot, 0)
         c_slot_release(slot)
 
@@ -495,6 +502,10 @@ cdef class Sampler:
         read_bytes=None,
         write_bytes=None,
         kernel_peak_memory_bytes=0,
+        minor_fault_count=0,
+        major_fault_count=0,
+        voluntary_switch_count=0,
+        involuntary_switch_count=0,
     ):
         """Take the last sample, put over it what is known of the end, persist the account, close the slot; return it all.
 
@@ -506,7 +517,8 @@ cdef class Sampler:
         cdef uint64_t peak = kernel_peak_memory_bytes
         cdef bint open_ = 0
         c_fill_ending(
-            &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+            &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes,
+            minor_fault_count, major_fault_count, voluntary_switch_count, involuntary_switch_count,
         )
         with nogil:
             pthread_mutex_lock(&slot.work_lock)

@@ -32,6 +32,12 @@ import os
 cdef int64_t GAP_NS = 5000000000
 
 
+cdef void c_grow_known(uint64_t *count, uint64_t recorded) noexcept nogil:
+    """Take over what the shim counted of all it reaped; a tree in which nothing at all happened was not recorded."""
+    if recorded > 0 and (count[0] == ABSENT or count[0] < recorded):
+        count[0] = recorded
+
+
 cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_cores) noexcept nogil:
     """Close the account in place; returns the nanoseconds that the attempt lasted, 0 = unknown."""
     cdef uint64_t final_ns = ending.cgroup_cpu_ns if ending.cgroup_cpu_ns > 0 else ending.reaped_cpu_ns
@@ -44,7 +50,7 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
     if final_ns >= account.cpu_ns:
         if ending.cgroup_cpu_ns > 0:
             account.cpu_source = SOURCE_CGROUP
-        elif final_ns > 0:
+        elif final_ns > 0 and account.tree_cpu_ns == 0:  # nobody reaps what was attached
             account.cpu_source = SOURCE_RUSAGE
         account.cpu_ns = final_ns
     # How long the last value has to be held: since it was taken, or since the start.
@@ -77,6 +83,10 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
         account.io_read_bytes = ending.read_bytes
     if ending.write_bytes != ABSENT and (account.io_write_bytes == ABSENT or account.io_write_bytes < ending.write_bytes):
         account.io_write_bytes = ending.write_bytes
+    c_grow_known(&account.minor_fault_count, ending.minor_fault_count)
+    c_grow_known(&account.major_fault_count, ending.major_fault_count)
+    c_grow_known(&account.voluntary_switch_count, ending.voluntary_switch_count)
+    c_grow_known(&account.involuntary_switch_count, ending.involuntary_switch_count)
     if life_ns > 0:
         average = min(<double>account.cpu_ns / <double>life_ns, online_cores)
         account.peak_cpu_cores = max(account.peak_cpu_cores, average)
@@ -138,7 +148,8 @@ cdef void c_final_view(
 
 
 cdef int c_fill_ending(
-    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes,
+    minor_fault_count, major_fault_count, voluntary_switch_count, involuntary_switch_count,
 ) except -1:
     ending.start_time = start_time
     ending.end_time = end_time
@@ -148,6 +159,10 @@ cdef int c_fill_ending(
     ending.read_bytes = ABSENT if read_bytes is None else read_bytes
     ending.write_bytes = ABSENT if write_bytes is None else write_bytes
     ending.most_held_ns = ABSENT
+    ending.minor_fault_count = minor_fault_count
+    ending.major_fault_count = major_fault_count
+    ending.voluntary_switch_count = voluntary_switch_count
+    ending.involuntary_switch_count = involuntary_switch_count
     return 0
 
 
@@ -162,6 +177,10 @@ def settle_files(
     read_bytes=None,
     write_bytes=None,
     kernel_peak_memory_bytes=0,
+    minor_fault_count=0,
+    major_fault_count=0,
+    voluntary_switch_count=0,
+    involuntary_switch_count=0,
 ):
     """Close the account of an attempt that is not open: from its meter page, if it has one, and what is known of its end.
 
@@ -176,7 +195,10 @@ def settle_files(
     c_account_clear(&account)
     c_view_clear(&reading.view)
     reading.view.shown.kernel_peak_memory_bytes = kernel_peak_memory_bytes or ABSENT
-    c_fill_ending(&ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes)
+    c_fill_ending(
+        &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes,
+        minor_fault_count, major_fault_count, voluntary_switch_count, involuntary_switch_count,
+    )
     c_meter_read(path, &account)
     life_ns = c_settle(&account, &ending, online)
     c_meter_write(path, &account)

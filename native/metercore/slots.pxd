@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_t
+from metercore.epochs cimport c_Epochs
 from metercore.eta cimport c_Eta
 from metercore.history cimport c_History
 from metercore.peak cimport c_Peak
@@ -136,6 +137,14 @@ cdef struct c_Member:
     uint64_t io_own_ns       # own_ns when io was last read; 0 = never
     uint64_t read_bytes
     uint64_t write_bytes
+    # ---- of an attached tree, see attached.pyx
+    int32_t parent_pid       # as of its last stat
+    uint8_t counted          # the following are known
+    uint8_t older            # it ran before the attachment: counted from when it was found
+    uint8_t io_counted
+    uint64_t counted_own_ns  # of own_ns, up to where it is counted
+    uint64_t counted_children_ns
+    uint64_t debt_ns         # of its dead children, counted but not yet arrived in children_ns
 
 # What a tick of a sleeping task touches comes first: two cache lines.
 cdef struct c_Slot:
@@ -148,6 +157,8 @@ cdef struct c_Slot:
     int parent               # of the sampler's c_Parent; -1 = none
     bint cpu_v1              # cpu_path is cpuacct.usage
     bint in_tree             # its members are found by the tree
+    bint attached            # main ran before, and is not below the shim: see attached.pyx
+    bint descendants         # what descends from main belongs to it; always, unless attached
     bint quiet               # nothing shown changes until it runs again
     bint ran                 # some member may have run since the tick before
     bint dirty               # it ran since memory was last read
@@ -160,6 +171,7 @@ cdef struct c_Slot:
     uint32_t index
     int32_t shim_pid
     int32_t main_pid
+    uint64_t main_start_ticks  # attached: who is meant by main_pid
     char *directory
     char *report_path
     char *meter_path
@@ -180,7 +192,16 @@ cdef struct c_Slot:
     tm_meter account         # what is billed; last_monotonic_ns = up to where memory is integrated
     uint64_t memory_total_bytes  # ABSENT = never read
     uint64_t reaped_ns
+    uint64_t reaped_minor_faults
+    uint64_t reaped_major_faults
+    uint64_t reaped_voluntary_switches
+    uint64_t reaped_involuntary_switches
     uint32_t gone_serial
+    bint settling            # attached: its tree has not been looked for since this slot was opened
+    uint64_t attached_ticks  # when that was, as start_ticks
+    uint64_t attached_ns     # what is billed of its CPU
+    int64_t read_before_bytes  # what its older members had read when they were found
+    int64_t write_before_bytes
     c_Member *members        # in the order found: ancestors before descendants
     int32_t member_count
     int32_t member_room
@@ -207,6 +228,10 @@ cdef struct c_Slot:
     double gpu_percent
     uint64_t last_memory_ns
     uint64_t last_io_ns
+    uint64_t last_detail_ns
+    bint no_pressure         # the kernel keeps none
+    c_Epochs recent_cores    # highest of the last minute or two
+    c_Epochs recent_memory
     uint64_t next_report_try_ns
     uint64_t last_persist_ns
     uint64_t last_pss_ns

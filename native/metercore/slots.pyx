@@ -11,12 +11,14 @@ from libc.string cimport memmove, memset
 from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from metercore.descriptors cimport c_keep_closed
+from metercore.epochs cimport c_epochs_start
 from metercore.eta cimport c_eta_start
 from metercore.rate cimport c_rate_start
 
 cdef uint64_t ABSENT = 0xFFFFFFFFFFFFFFFFu
 cdef double UNKNOWN = -1.0
 cdef double RATE_TAU_SECONDS = 5.0
+cdef uint64_t RECENT_NS = 60 * 1000000000u
 
 
 cdef int c_slots_open(c_Slots *slots) noexcept nogil:
@@ -86,9 +88,13 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     cdef c_Slot *s = slot
     s.handle = 0
     s.shim_pid = s.main_pid = 0
+    s.main_start_ticks = 0
     s.directory = s.report_path = s.meter_path = s.gone_path = NULL
     s.cgroup = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
-    s.in_tree = s.cpu_v1 = s.cgroup_is_v2 = 0
+    s.in_tree = s.cpu_v1 = s.cgroup_is_v2 = s.attached = s.settling = 0
+    s.descendants = 1
+    s.attached_ticks = s.attached_ns = 0
+    s.read_before_bytes = s.write_before_bytes = 0
     s.tariff = NULL
     s.spec_total_count = s.spec_total_size = 0
     s.source = SOURCE_NONE
@@ -98,6 +104,12 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     c_account_clear(&s.account)
     s.memory_total_bytes = ABSENT
     s.reaped_ns = s.last_total_ns = 0
+    s.reaped_minor_faults = s.reaped_major_faults = 0
+    s.reaped_voluntary_switches = s.reaped_involuntary_switches = 0
+    s.last_detail_ns = 0
+    s.no_pressure = 0
+    c_epochs_start(&s.recent_cores, RECENT_NS)
+    c_epochs_start(&s.recent_memory, RECENT_NS)
     s.gone_serial = 0
     s.members = NULL
     s.member_count = s.member_room = 0

@@ -1,7 +1,7 @@
 """The parsers once more, in plain Python, for comparison: None where a text is to be refused.
 
-They follow the manual pages, not the native code: proc(5), the kernel's cgroup-v2.rst and cgroup-v1/memory.rst, and the comments of
-native/metercore/_c/*.h.
+They follow the manual pages, not the native code: proc(5), the kernel's cgroup-v2.rst and cgroup-v1/memory.rst, and the
+comments of native/metercore/_c/*.h.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def ids(text: bytes) -> list[int]:
     return [int(word) for word in words if len(word.lstrip(b"0")) < 20 and 0 < int(word) < INT32]
 
 
-METER = struct.Struct("<QII40sQQqQQQQQdQQQIII12sI")
+METER = struct.Struct("<QII40sQQqQQQQQdQQQQQQQQQQQdQIII12sI")
 """struct tm_meter without its CRC."""
 
 
@@ -138,12 +138,16 @@ def meter(page: bytes) -> dict[str, object] | None:
         if len(slot) < METER.size + 4 or zlib.crc32(slot[:-4]) != int.from_bytes(slot[-4:], "little"):
             continue
         values = METER.unpack(slot[:-4])
-        if values[:2] == (0x20524554454D4D54, 1) and (newest is None or values[2] > newest[2]):  # type: ignore[operator]
+        if values[:2] == (0x20524554454D4D54, 2) and (newest is None or values[2] > newest[2]):
             newest = values
     if newest is None:
         return None
     names = "magic version serial boot_id first_monotonic_ns last_monotonic_ns last_realtime_ns cpu_ns low high memory_bytes"
-    names += " peak_memory_bytes peak_cpu_cores io_read_bytes io_write_bytes sample_count cpu_source memory_source had_gap"
+    names += " peak_memory_bytes peak_cpu_cores io_read_bytes io_write_bytes voluntary_switch_count involuntary_switch_count"
+    names += (
+        " minor_fault_count major_fault_count gpu_low gpu_high gpu_memory_bytes peak_gpu_memory_bytes gpu_ns peak_gpu_percent"
+    )
+    names += " sample_count cpu_source memory_source had_gap"
     found: dict[str, object] = dict(zip(names.split(), newest, strict=False))
     return found
 

@@ -31,6 +31,7 @@ class Backend:
 
 BACKENDS = [
     Backend("cgroup", "auto"),
+    Backend("cgroup-v1", "v1"),
     Backend("clock", "off", sampler={"backend": "clock"}, windows_are_sweeps=True),
     Backend("procfs", "off", sampler={"backend": "procfs"}, windows_are_sweeps=True),
 ]

@@ -21,7 +21,7 @@ from taskmeter.model.usage import MemorySource, MetricsSource
 MIB = 2**20
 METER = struct.Struct("<QII40sQQqQQQQQdQQQQQQQQQQQdQII")
 """struct tm_meter of native/metercore/_c/meter.h up to memory_source."""
-SIZE = 184
+SIZE = 264
 
 
 def page_slot(serial: int, **more: int) -> bytes:
@@ -46,7 +46,7 @@ def page_slot(serial: int, **more: int) -> bytes:
         values["samples"],
         1,
         1,
-    ) + struct.pack("<IIIII", values["had_gap"], 0, 0, 0, 0)
+    ) + struct.pack("<IIQI", values["had_gap"], 0, 0, 0)
     return body + struct.pack("<I", zlib.crc32(body))
 
 

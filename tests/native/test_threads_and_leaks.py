@@ -1,4 +1,4 @@
-"""Slots that come and go while the thread samples; nothing is lost, mixed up or leaked; calls by themselves are in test_leaks.py."""
+"""Slots that come and go while the thread samples; nothing is lost, mixed up or leaked. Calls alone: test_leaks.py."""
 
 from __future__ import annotations
 

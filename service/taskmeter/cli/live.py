@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from taskmeter.cli import words
-from taskmeter.cli.feed import Feed, Lost, Output
+from taskmeter.cli.feed import STREAMS, Feed, Lost, Output
 from taskmeter.cli.interrupts import Interrupts
 from taskmeter.cli.keyboard import Keyboard
 from taskmeter.cli.lines import LastLines
@@ -44,16 +44,25 @@ class LiveView:
     Args:
         may_stop: Ctrl-C asks whether to stop the task; else it only leaves the view.
         last_lines: how much earlier output to show first; None = all.
+        streams: which outputs to show.
     """
 
     def __init__(
-        self, client: SyncClient, token: str, interrupts: Interrupts, *, may_stop: bool, last_lines: int | None = None
+        self,
+        client: SyncClient,
+        token: str,
+        interrupts: Interrupts,
+        *,
+        may_stop: bool,
+        last_lines: int | None = None,
+        streams: Sequence[str] = STREAMS,
     ) -> None:
         self._client = client
         self._token = token
         self._interrupts = interrupts
         self._may_stop = may_stop
         self._last_lines = last_lines
+        self._streams = streams
         self._meter = Meter()
         self._lines = LastLines(1)
         self._asking = False
@@ -65,7 +74,9 @@ class LiveView:
         from rich.live import Live
 
         self._begin_with_the_past()
-        feed = Feed(self._client, self._token, interval_seconds=STATUS_SECONDS, last_lines=self._last_lines)
+        feed = Feed(
+            self._client, self._token, interval_seconds=STATUS_SECONDS, streams=self._streams, last_lines=self._last_lines
+        )
         terminal = console()
         with (
             feed,

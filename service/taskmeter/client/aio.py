@@ -121,6 +121,15 @@ class Client(ClientBase):
             requests.command_spec(argv, **fields), idempotency_key=idempotency_key, use_existing=use_existing
         )
 
+    async def attach(self, pid: int, *, idempotency_key: str = "", use_existing: bool = False, **fields: Any) -> Started:
+        """Meter a process that runs already on the daemon's host; `fields` are those of `requests.attach_spec`.
+
+        It is billed from now on and never stopped unless `terminate` asks for it.
+        """
+        return await self.start_task(
+            requests.attach_spec(pid, **fields), idempotency_key=idempotency_key, use_existing=use_existing
+        )
+
     async def start_task(self, spec: task_pb2.TaskSpec, *, idempotency_key: str = "", use_existing: bool = False) -> Started:
         """Start a task from its spec. Returns once it is accepted and durable."""
         request = tasks.StartTaskRequest(spec=spec, idempotency_key=idempotency_key, use_existing=use_existing)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from taskmeter.model.event import Event
 from taskmeter.model.state import Outcome, State
-from taskmeter.model.task import Cause, Task, TaskSpec
+from taskmeter.model.task import Attach, Cause, Target, Task, TaskSpec
 from taskmeter.model.usage import Integrals, MetricsHistory, Tariff, Usage
 
 # ---------------------------------------------------------------------------------------------------------- store
@@ -119,6 +119,8 @@ class Launch:
     spec: TaskSpec
     environment: Mapping[str, str]
     """TASKMETER_* and whatever else the service adds; put over the spec's."""
+    target: Target | None = None
+    """The process to watch, of a spec that attaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,10 @@ class Ended:
     end_time: float
     start_message: str = ""
     """One sentence, when it failed to start."""
+    unknown: bool = False
+    """A process that was attached has ended; with which code or signal, nobody could read."""
+    detached: bool = False
+    """A process that was attached runs on, and is watched no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,11 @@ class Gone:
     read_bytes: int | None
     write_bytes: int | None
     killed_count: int
+    minor_fault_count: int = 0
+    major_fault_count: int = 0
+    voluntary_switch_count: int = 0
+    involuntary_switch_count: int = 0
+    """Of all that were reaped; 0 when nothing was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +195,25 @@ class MeterSource:
     """The attempt directory: report, gone and meter pages lie in it."""
     cgroup_v2: str = ""
     cgroup_v1_memory: str = ""
+    cgroup_v1_cpuacct: str = ""
+    """Where there is no v2."""
+    attached: bool = False
+    """The main process ran before: what it had used by then is not billed, and no supervisor reaps its tree."""
+    include_descendants: bool = True
+    """If attached: its descendants are metered, too."""
+    main_start_ticks: int = 0
+    """With `main_pid`, who is attached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A process that can be attached."""
+
+    target: Target
+    name: str
+    """What to call it."""
+    ancestors: frozenset[int]
+    """The pids above it, as of just now."""
 
 
 class Executor(Protocol):
@@ -194,6 +224,16 @@ class Executor(Protocol):
 
     async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
         """Make the attempt's directory and keep the encoded spec in it. Raises `LimitError` DISK_FULL."""
+
+    def identify(self, attach: Attach) -> Found:
+        """Find the process that a spec wants to attach, and see whether it may be.
+
+        Raises `InvalidArgumentError` for one that does not exist or cannot be meant, `PreconditionError` UNSUPPORTED_HERE for
+        one that is not ours to stop and to read.
+        """
+
+    def ancestors_of(self, pid: int) -> frozenset[int]:
+        """The pids above a process, as of just now."""
 
     async def launch(self, launch: Launch) -> None:
         """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
@@ -214,7 +254,10 @@ class Executor(Protocol):
         """Watch an attempt that an earlier daemon launched and that still runs."""
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
-        """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled."""
+        """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled.
+
+        Nothing of a process that was attached: it was not started here, and nobody has asked for its end.
+        """
 
     def last_account(self, token: str, attempt: int) -> Gone:
         """What a tree without a supervisor had used by now, as far as that can be known; its `time` is now."""

@@ -17,19 +17,20 @@ from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
-from taskmeter.core.ports import Facts, Gone, Launch, MeterSource
+from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
-from taskmeter.executors.cgroups import Cgroups, discover
+from taskmeter.executors.cgroups import Cgroups, Places, discover
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.records import last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
+from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
 from taskmeter.executors.watch import Watch, Watches, tell
-from taskmeter.model.task import Cause
+from taskmeter.model.task import Attach, Cause
 
 SWEEP_SECONDS = 1.0
 """How late a lost hint may be noticed."""
@@ -118,20 +119,28 @@ class LocalExecutor:
                 raise LimitError("the state directory's disk is full", reason="DISK_FULL", retry_after_seconds=5.0) from error
             raise
 
+    def identify(self, attach: Attach) -> Found:
+        shims = frozenset(watch.pid for watch in self._watches.all() if watch.pid)
+        return identify(attach, boot_id=self._boot_id, shims=shims, task_uid=self._ids[0] if self._ids else None)
+
+    def ancestors_of(self, pid: int) -> frozenset[int]:
+        return ancestors_of(pid)
+
     async def launch(self, launch: Launch) -> None:
         directory = self._directory(launch.token, launch.attempt)
         watch = self._watches.get(launch.token, launch.attempt)
         if watch is not None and watch.alive:
             return
-        cgroups = self._cgroups.paths(launch.token, launch.attempt)
+        # A process that runs already stays where it is: nobody but its owner moves it to another cgroup.
+        cgroups = Places() if launch.spec.attach else self._cgroups.paths(launch.token, launch.attempt)
         watch = self._watches.add(Watch(launch.token, launch.attempt, directory, cgroups=cgroups))
         try:
             block = self._block(launch, watch)
             number, done = self._new_request(watch)
             stdin_data = launch.spec.stdin_data or None
-            v2, v1 = (os.fsencode(path) for path in cgroups)
+            v2, v1 = os.fsencode(cgroups.v2), tuple(map(os.fsencode, cgroups.v1))
             shared = launch.spec.shared_work_directory
-            self._launcher.launch(number, directory, block, v2, (v1,) if v1 else (), stdin_data, shared, self._ids)
+            self._launcher.launch(number, directory, block, v2, v1, stdin_data, shared, self._ids)
             await done
         except OSError as error:
             watch.alive = False
@@ -147,8 +156,30 @@ class LocalExecutor:
             win_claim(directory, launch.incarnation, self._boot_id, end)
             raise
 
+    def _attach_block(self, launch: Launch, watch: Watch, attach: Attach) -> bytes:
+        target = launch.target
+        same_boot = target is not None and target.boot_id == self._boot_id
+        return taskdir.pack_launch(
+            taskdir.LaunchBlock(
+                incarnation=launch.incarnation,
+                boot_id=self._boot_id.encode(),
+                argv=(),
+                env=(),
+                attempt_dir=watch.directory,
+                token=launch.token.encode(),
+                attempt=launch.attempt,
+                hints=os.fsencode(self._hints.path),
+                flags=taskdir.ATTACH | (taskdir.DESCENDANTS if attach.include_descendants else 0),
+                grace_ns=int(launch.spec.grace_period_seconds * _NS),
+                attach_pid=target.pid if target is not None and same_boot else 0,
+                attach_start_ticks=target.start_ticks if target is not None else 0,
+            )
+        )
+
     def _block(self, launch: Launch, watch: Watch) -> bytes:
         spec = launch.spec
+        if spec.attach is not None:
+            return self._attach_block(launch, watch, spec.attach)
         own = {
             "TASKMETER_TOKEN": launch.token,
             "TASKMETER_ATTEMPT": str(launch.attempt),
@@ -159,7 +190,7 @@ class LocalExecutor:
             argv = encode_argv(spec.argv)
         except ValueError as error:  # the RPC has refused such a spec; an older daemon may have stored one
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from error
-        v2, v1 = (os.fsencode(path) for path in watch.cgroups or ("", ""))
+        cgroups = watch.cgroups or Places()
         uid, gid = self._ids or (0, 0)
         flags = taskdir.MERGE_STDERR if spec.merge_stderr else 0
         flags |= taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0
@@ -176,8 +207,8 @@ class LocalExecutor:
                 cwd=os.fsencode(spec.working_directory),
                 stdin=watch.directory + b"/stdin" if spec.stdin_data else b"",
                 hints=os.fsencode(self._hints.path),
-                cgroup_v2=v2,
-                cgroup_v1=(v1,) if v1 else (),
+                cgroup_v2=os.fsencode(cgroups.v2),
+                cgroup_v1=tuple(map(os.fsencode, cgroups.v1)),
                 flags=flags,
                 umask=self._umask if spec.umask is None else spec.umask,
                 uid=uid,
@@ -228,8 +259,16 @@ class LocalExecutor:
         if records is None or main is None:
             return None
         claim = taskdir.unpack_claim(records[0])
-        v2, v1 = self._cgroups_of(token, attempt)
-        return MeterSource(claim.shim_pid if claim else 0, main.pid, os.fsdecode(directory), v2, v1)
+        attached = bool(main.flags & taskdir.PID_ATTACHED)
+        return MeterSource(
+            claim.shim_pid if claim else 0,
+            main.pid,
+            os.fsdecode(directory),
+            *(Places() if attached else self._cgroups_of(token, attempt)),
+            attached=attached,
+            include_descendants=not attached or bool(main.flags & taskdir.PID_DESCENDANTS),
+            main_start_ticks=main.start_ticks,
+        )
 
     def directory_of(self, token: str, attempt: int) -> str:
         return os.fsdecode(self._directory(token, attempt))
@@ -241,7 +280,7 @@ class LocalExecutor:
     def _directory(self, token: str, attempt: int) -> bytes:
         return taskdir.attempt_path(self._state, token, attempt)
 
-    def _cgroups_of(self, token: str, attempt: int) -> tuple[str, str]:
+    def _cgroups_of(self, token: str, attempt: int) -> Places:
         watch = self._watches.get(token, attempt)
         if watch is None or watch.cgroups is None:
             return self._cgroups.find(token, attempt)
@@ -269,34 +308,38 @@ class LocalExecutor:
             os.close(pidfd)
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
-        return kill_leftovers(*self._cgroups.find(token, attempt), token, attempt)
+        records = read_records(self._directory(token, attempt))
+        main = taskdir.unpack_pid(records[3]) if records else None
+        if main is not None and main.flags & taskdir.PID_ATTACHED:
+            return 0
+        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt)
 
     def last_account(self, token: str, attempt: int) -> Gone:
-        return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt)[0])
+        return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt))
 
     def settle(self, token: str, attempt: int) -> None:
-        v2, v1 = self._cgroups_of(token, attempt)
-        if v2 or v1:
-            self._remove_cgroups(v2, v1, REMOVE_TRIES, REMOVE_RETRY_SECONDS)
+        cgroups = self._cgroups_of(token, attempt)
+        if any(cgroups):
+            self._remove_cgroups(cgroups, REMOVE_TRIES, REMOVE_RETRY_SECONDS)
         watch = self._watches.get(token, attempt)
         if watch is not None:
             watch.settled = True
             if not watch.alive:
                 self._watches.drop(watch)
 
-    def _remove_cgroups(self, v2: str, v1: str, tries: int, pause_seconds: float) -> None:
+    def _remove_cgroups(self, cgroups: Places, tries: int, pause_seconds: float) -> None:
         def again(error: int) -> None:
             if error != errno.EBUSY:
-                log.warning("cannot remove cgroup %s: %s", v2 or v1, os.strerror(error))
+                log.warning("cannot remove cgroup %s: %s", cgroups.v2 or cgroups.v1[0], os.strerror(error))
             elif tries > 1 and self._started:
                 assert self._loop is not None
-                self._loop.call_later(pause_seconds, self._remove_cgroups, v2, v1, tries - 1, pause_seconds * 2)
+                self._loop.call_later(pause_seconds, self._remove_cgroups, cgroups, tries - 1, pause_seconds * 2)
 
         if not self._started:
             return
         self._next_request += 1
         self._requests[self._next_request] = (None, None, again)
-        self._launcher.remove_cgroups(self._next_request, os.fsencode(v2), (os.fsencode(v1),) if v1 else ())
+        self._launcher.remove_cgroups(self._next_request, os.fsencode(cgroups.v2), tuple(map(os.fsencode, cgroups.v1)))
 
     async def remove(self, token: str) -> None:
         assert self._loop is not None

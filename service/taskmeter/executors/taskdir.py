@@ -27,18 +27,19 @@ _CRC = struct.Struct("<I")
 _HEAD = struct.Struct("<8sI")
 CLAIM = struct.Struct("<8sIiQQ40s4x")
 CTL = struct.Struct("<8sIII4xQ4x")
-PID = struct.Struct("<8sIiQQQQ4x")
+PID = struct.Struct("<8sIiQQQQI")
 EXIT = struct.Struct(f"<8sIIQiiiiIIIiQQQQQQQ{SUBJECT_BYTES}s4x")
-GONE = struct.Struct(f"<8sIIQIIQQQQQQQQQQQII{MAX_UNKILLABLE}i4x")
+GONE = struct.Struct(f"<8sIIQIIQQQQQQQQQQQQQQQII{MAX_UNKILLABLE}i4x")
 HINT = struct.Struct("<II32s")
-LAUNCH = struct.Struct(f"<8sIIQ40s17IiI4xQQ{MAX_RLIMITS * 24}x")
+LAUNCH = struct.Struct(f"<8sIIQ40s17IiIiQQQ{MAX_RLIMITS * 24}x")
 RLIMIT = struct.Struct("<I4xQQ")
 RLIMITS_OFFSET = LAUNCH.size - MAX_RLIMITS * RLIMIT.size
 
 _UNKNOWN = 2**64 - 1
 """What the shim writes for "not readable" where 0 is a possible value."""
 
-SET_IDS, NO_NEW_PRIVS, MERGE_STDERR, HAS_NICE = 1, 2, 4, 8
+SET_IDS, NO_NEW_PRIVS, MERGE_STDERR, HAS_NICE, ATTACH, DESCENDANTS = 1, 2, 4, 8, 16, 32
+PID_ATTACHED, PID_DESCENDANTS = 1, 2
 
 
 class ExitKind(IntEnum):
@@ -48,6 +49,8 @@ class ExitKind(IntEnum):
     SIGNALED = 2
     EXEC_FAILED = 3
     NEVER_STARTED = 4
+    UNKNOWN = 5
+    DETACHED = 6
 
 
 class Stage(IntEnum):
@@ -63,6 +66,7 @@ class Stage(IntEnum):
     EXEC = 7
     FORK = 8
     LAUNCH_BLOCK = 9
+    ATTACH = 10
 
 
 class HintKind(IntEnum):
@@ -105,13 +109,14 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Main:
-    """The main process, once its exec succeeded."""
+    """The main process, once its exec succeeded; or the process that is watched, as it was found."""
 
     pid: int
     incarnation: int
     start_ticks: int
     start_realtime_ns: int
     start_boottime_ns: int
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,10 @@ class Gone:
     reaped_user_ns: int = 0
     reaped_system_ns: int = 0
     reaped_max_rss_bytes: int = 0
+    reaped_minor_faults: int = 0
+    reaped_major_faults: int = 0
+    reaped_voluntary_switches: int = 0
+    reaped_involuntary_switches: int = 0
     end_realtime_ns: int = 0
     end_boottime_ns: int = 0
     cgroup_cpu_ns: int = 0
@@ -187,11 +196,13 @@ class LaunchBlock:
     deadline_boottime_ns: int = 0
     rlimits: Sequence[tuple[int, int, int]] = ()
     """(RLIMIT_*, soft, hard)."""
+    attach_pid: int = 0
+    attach_start_ticks: int = 0
 
 
 _KINDS, _STAGES = frozenset(ExitKind), frozenset(Stage)
 _EXIT_NUMBERS = [field.name for field in fields(Exit)][10:17]
-_GONE_NUMBERS = [field.name for field in fields(Gone)][3:13]
+_GONE_NUMBERS = [field.name for field in fields(Gone)][3:17]
 
 
 def task_path(state_dir: bytes, token: str) -> bytes:
@@ -223,8 +234,8 @@ def pack_launch(block: LaunchBlock) -> bytes:
     v1 = put(block.cgroup_v1)
     lists = (len(block.argv), argv, len(block.env), env)
     texts = (attempt_dir, token, block.attempt, cwd, stdin, hints, v2, len(block.cgroup_v1), v1)
-    numbers = (block.flags, block.umask, block.uid, block.gid, block.nice, len(block.rlimits))
-    times = (block.grace_ns, block.deadline_boottime_ns)
+    numbers = (block.flags, block.umask, block.uid, block.gid, block.nice, len(block.rlimits), block.attach_pid)
+    times = (block.grace_ns, block.deadline_boottime_ns, block.attach_start_ticks)
     head = LAUNCH.pack(b"TMLAUNCH", VERSION, end, block.incarnation, block.boot_id, *lists, *texts, *numbers, *times)
     if block.rlimits:
         limits = b"".join(RLIMIT.pack(*limit) for limit in block.rlimits)
@@ -274,7 +285,7 @@ def unpack_ctl(data: bytes | None) -> Control | None:
 def pack_pid(main: Main) -> bytes:
     """Encode `pid`."""
     times = (main.start_ticks, main.start_realtime_ns, main.start_boottime_ns)
-    return _seal(PID.pack(b"TM PID  ", VERSION, main.pid, main.incarnation, *times))
+    return _seal(PID.pack(b"TM PID  ", VERSION, main.pid, main.incarnation, *times, main.flags))
 
 
 def unpack_pid(data: bytes | None) -> Main | None:
@@ -309,14 +320,12 @@ def unpack_exit(data: bytes | None) -> Exit | None:
 
 def pack_gone(gone: Gone) -> bytes:
     """Encode one slot."""
-    reaped = (gone.reaped_count, gone.reaped_user_ns, gone.reaped_system_ns, gone.reaped_max_rss_bytes)
-    times = (gone.end_realtime_ns, gone.end_boottime_ns)
-    cgroup = (gone.cgroup_cpu_ns, gone.cgroup_user_ns, gone.cgroup_system_ns, gone.cgroup_peak_memory_bytes)
+    numbers = (getattr(gone, name) for name in _GONE_NUMBERS)
     io = (_UNKNOWN if number is None else number for number in (gone.read_bytes, gone.write_bytes))
     kills = (gone.killed_count, gone.unkillable_count)
     pids = (*gone.unkillable_pids, *(0,) * MAX_UNKILLABLE)[:MAX_UNKILLABLE]
     head = (b"TM GONE ", VERSION, gone.serial, gone.incarnation, gone.final)
-    return _seal(GONE.pack(*head, *reaped, *times, *cgroup, *io, *kills, *pids))
+    return _seal(GONE.pack(*head, *numbers, *io, *kills, *pids))
 
 
 def unpack_gone(data: bytes | None) -> Gone | None:
@@ -335,10 +344,10 @@ def unpack_gone(data: bytes | None) -> Gone | None:
 def _gone_slot(data: bytes, at: int) -> Gone:
     values = GONE.unpack_from(data, at)
     serial, incarnation, final = values[2:5]
-    killed, unkillable = values[17:19]
-    read_bytes, write_bytes = (None if number == _UNKNOWN else number for number in values[15:17])
-    numbers = dict(zip(_GONE_NUMBERS, values[5:15], strict=True))
-    pids = values[19 : 19 + min(unkillable, MAX_UNKILLABLE)]
+    killed, unkillable = values[21:23]
+    read_bytes, write_bytes = (None if number == _UNKNOWN else number for number in values[19:21])
+    numbers = dict(zip(_GONE_NUMBERS, values[5:19], strict=True))
+    pids = values[23 : 23 + min(unkillable, MAX_UNKILLABLE)]
     return Gone(
         serial,
         incarnation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from metercore.historyfile import read_history
 from metercore.reading import Reading
@@ -46,9 +47,13 @@ class LocalMeter:
                 source.directory,
                 cgroup_v2=source.cgroup_v2,
                 cgroup_v1_memory=source.cgroup_v1_memory,
+                cgroup_v1_cpuacct=source.cgroup_v1_cpuacct,
                 total_count=total_count,
                 total_size=total_size,
                 tariff=_native(tariff),
+                attached=source.attached,
+                include_descendants=source.include_descendants,
+                main_start_ticks=source.main_start_ticks,
             )
 
     def is_open(self, token: str) -> bool:
@@ -96,31 +101,21 @@ class LocalMeter:
         start_time = ended.start_time if ended is not None else 0.0
         end_time = gone.time if gone is not None else ended.end_time if ended is not None else 0.0
         facts = gone or _NOTHING
-        reading: Reading
-        if handle is None:
-            reading = settle_files(
-                directory,
-                start_time=start_time,
-                end_time=end_time,
-                reaped_cpu_ns=facts.reaped_cpu_ns,
-                cgroup_cpu_ns=facts.cgroup_cpu_ns,
-                max_rss_bytes=facts.max_rss_bytes,
-                read_bytes=facts.read_bytes,
-                write_bytes=facts.write_bytes,
-                kernel_peak_memory_bytes=facts.kernel_peak_memory_bytes,
-            )
-        else:
-            reading = self._sampler.finish(
-                handle,
-                start_time=start_time,
-                end_time=end_time,
-                reaped_cpu_ns=facts.reaped_cpu_ns,
-                cgroup_cpu_ns=facts.cgroup_cpu_ns,
-                max_rss_bytes=facts.max_rss_bytes,
-                read_bytes=facts.read_bytes,
-                write_bytes=facts.write_bytes,
-                kernel_peak_memory_bytes=facts.kernel_peak_memory_bytes,
-            )
+        ending: dict[str, Any] = {
+            "start_time": start_time,
+            "end_time": end_time,
+            "reaped_cpu_ns": facts.reaped_cpu_ns,
+            "cgroup_cpu_ns": facts.cgroup_cpu_ns,
+            "max_rss_bytes": facts.max_rss_bytes,
+            "read_bytes": facts.read_bytes,
+            "write_bytes": facts.write_bytes,
+            "kernel_peak_memory_bytes": facts.kernel_peak_memory_bytes,
+            "minor_fault_count": facts.minor_fault_count,
+            "major_fault_count": facts.major_fault_count,
+            "voluntary_switch_count": facts.voluntary_switch_count,
+            "involuntary_switch_count": facts.involuntary_switch_count,
+        }
+        reading = settle_files(directory, **ending) if handle is None else self._sampler.finish(handle, **ending)
         progress = _read_progress(directory)
         integrals = Integrals(
             reading.cpu_ns, reading.memory_byte_ns2, reading.gpu_memory_byte_ns2, reading.gpu_ns, dict(progress.custom)

@@ -76,7 +76,7 @@ class TaskServicer:
         answer = pb.GetTaskRecordResponse()
         record = answer.record
         record.status.MergeFromString(self._service.status(task.token, caller.tenant))
-        record.func_name = task.spec.argv[0]
+        record.func_name = task.spec.argv[0] if task.spec.argv else ""  # what was attached is not ours to repeat
         record.args_json = json.dumps(task.spec.argv[1:])
         record.kwargs_json = "{}"
         if task.ended and task.outcome is not Outcome.SUCCEEDED:
