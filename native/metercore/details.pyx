@@ -31,7 +31,6 @@ from metercore.slots cimport ABSENT, HOLD_CGROUP_V1, HOLD_CGROUP_V2, UNKNOWN, c_
 import os
 
 cdef enum:
-    MOST_IDS = 2048      # processes or threads of one slot that are looked at; of more, these figures are absent
     LISTING_BYTES = 8192
 
 cdef uint64_t SECOND = 1000000000u

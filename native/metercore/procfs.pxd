@@ -32,6 +32,7 @@ cdef int c_parse_status(const char *text, size_t size, c_ProcMemory *result) noe
 cdef int c_parse_rollup(const char *text, size_t size, c_ProcMemory *result) noexcept nogil
 cdef int c_parse_io(const char *text, size_t size, c_ProcIo *result) noexcept nogil
 cdef bint c_field(const char *text, size_t size, const char *name, size_t name_size, uint64_t *value) noexcept nogil
+cdef bint c_kb_field(const char *text, size_t size, const char *name, size_t name_size, uint64_t *bytes_) noexcept nogil
 cdef int c_parse_switches(const char *text, size_t size, uint64_t *voluntary, uint64_t *involuntary) noexcept nogil
 cdef void c_proc_path(char *path, int pid, const char *name) noexcept nogil
 cdef int c_read_stat(int pid, c_ProcStat *result) noexcept nogil

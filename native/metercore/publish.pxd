@@ -10,6 +10,7 @@ cdef struct c_Context:
     uint64_t interval_ns
     uint64_t gap_ns         # a later tick is a gap: nobody knows what happened in between
     double online_cores
+    bint measure_uss        # fixed
     c_CpuMounts mounts      # fixed
 
 cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil

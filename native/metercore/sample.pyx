@@ -439,6 +439,7 @@ cdef void c_sample(
     if ran:
         slot.dirty = 1
         slot.pss_stale = 1
+        slot.uss_stale = 1
     slot.last_tick_ns = now_ns
     c_take_report(slot, now_ns, ran or wants_report)
     # Half an interval early is on time: ticks jitter.
@@ -454,7 +455,8 @@ cdef void c_sample(
         c_hold_memory(slot, now_ns)
     if slow and not last:
         slot.last_slow_ns = now_ns
-        c_limit(slot, context)
+        if slot.dirty:
+            c_limit(slot, context)
         c_read_kernel_peak(slot)
     pause = min(max(age // 4, SOONEST_PERSIST_NS), SECOND)
     if now_ns >= slot.last_persist_ns + pause and (slot.dirty or ran or slow):

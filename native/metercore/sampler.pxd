@@ -40,6 +40,7 @@ cdef struct c_Sampler:
     uint32_t work_room
     uint32_t work_change
     uint32_t pss_cursor
+    uint32_t uss_cursor
     double pss_budget_ns     # may be negative: a debt
     uint64_t last_tick_ns
     uint64_t last_sweep_ns

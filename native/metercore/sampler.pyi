@@ -35,10 +35,10 @@ class Sampler:
 
     With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
     one that was finished raises KeyError. `backend` forces how processes without a cgroup are read, "bpf", "clock" or "procfs";
-    "auto" chooses, and chooses anew when one fails. Raises ValueError, or OSError for one that does not work here.
+    "auto" chooses, and chooses anew when one fails. `measure_uss` reads unique set sizes too. Raises ValueError, or OSError for one that does not work here.
     """
 
-    def __init__(self, hz: float = ..., *, start: bool = True, backend: str = "auto") -> None: ...
+    def __init__(self, hz: float = ..., *, start: bool = True, backend: str = "auto", measure_uss: bool = False) -> None: ...
     def start(self) -> None:
         """Start the thread unless it runs. Signals are blocked in it: they are the main thread's."""
     def close(self) -> None:

@@ -111,7 +111,7 @@ cdef class Sampler:
 
     With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
     one that was finished raises KeyError. `backend` forces how processes without a cgroup are read, "bpf", "clock" or "procfs";
-    "auto" chooses, and chooses anew when one fails. Raises ValueError, or OSError for one that does not work here.
+    "auto" chooses, and chooses anew when one fails. `measure_uss` reads unique set sizes too. Raises ValueError, or OSError for one that does not work here.
     """
 
     def __cinit__(self):
@@ -131,12 +131,13 @@ cdef class Sampler:
         memset(&self.gpu_names, 0, sizeof(self.gpu_names))
         self.tariffs = []
 
-    def __init__(self, double hz=DEFAULT_HZ, *, start=True, str backend not None="auto"):
+    def __init__(self, double hz=DEFAULT_HZ, *, start=True, str backend not None="auto", bint measure_uss=False):
         cdef int error = c_tree_open(&self.c.tree)
         if error != 0:
             raise_errno(-error, None)
         c_cpu_mounts(b"/proc/self/mountinfo", &self.c.context.mounts)
         c_backend_open(&self.c.backend, source_of(backend))
+        self.c.context.measure_uss = measure_uss
         self.set_hz(hz)
         if start:
             self.start()

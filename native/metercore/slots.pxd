@@ -212,6 +212,8 @@ cdef struct c_Slot:
     bint unordered           # some member has a lower pid than one found before it: pids came round
     bint dipped              # the last CPU total was lower than one before: somebody died and is not accounted for yet
     bint wants_pss           # there are members whose share is not known, or who share with newcomers or with the dead
+    bint uss_stale           # it ran since unique sizes were last read
+    uint64_t last_uss_ns
     bint pss_stale           # it ran since shares were last read
     bint pss_denied
     int32_t pss_cursor       # of more members than fit a batch, whose turn it is

@@ -22,6 +22,7 @@ from metercore.sample cimport c_sample
 from metercore.sampler cimport c_Sampler
 from metercore.slots cimport HOLD_PROCESSES, c_member_add, c_Slot, c_slot_of
 from metercore.tree cimport c_tree_add_root, c_tree_remove_root, c_tree_sweep
+from metercore.uss cimport c_measure_uss
 
 cdef uint64_t SECOND = 1000000000u
 # New processes are looked for once a second, more often while a slot is young, and never for more than 2 % of a core.
@@ -149,6 +150,26 @@ cdef void c_share_memory(c_Sampler *s, uint64_t now_ns, uint64_t since_ns) noexc
                 s.pss_cursor = at + 1
 
 
+cdef void c_find_unique(c_Sampler *s, uint64_t now_ns) noexcept nogil:
+    """Spend what is left of the same budget on unique sizes, each slot at most once a second, in turn."""
+    cdef uint32_t n, at
+    cdef uint64_t before
+    cdef c_Slot *slot
+    for n in range(s.work_count):
+        if s.pss_budget_ns <= 0.0:
+            return
+        at = (s.uss_cursor + n) % s.work_count
+        slot = s.work[at]
+        if not slot.uss_stale or now_ns < slot.last_uss_ns + SECOND:
+            continue
+        before = c_thread_cpu_ns()
+        c_measure_uss(slot, s.work_handles[at], now_ns)
+        s.pss_budget_ns -= <double>(c_thread_cpu_ns() - before)
+        s.pss_count += 1
+        if s.pss_budget_ns <= 0.0:
+            s.uss_cursor = at + 1
+
+
 cdef void c_copy_open(c_Sampler *s) noexcept nogil:
     """Copy the list of open slots if it has changed, so that they can be sampled without the table's lock."""
     cdef uint32_t n
@@ -219,6 +240,8 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
     s.backend.member_count = members
     if s.work_count > 0:
         c_share_memory(s, now_ns, since_ns)
+        if s.context.measure_uss:
+            c_find_unique(s, now_ns)
     s.context.gap_ns = GAP_INTERVALS * s.context.interval_ns
     s.sample_count += s.work_count
     s.tick_count += 1

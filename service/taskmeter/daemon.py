@@ -10,10 +10,12 @@ import asyncio
 import fcntl
 import gc
 import json
+import logging
 import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from taskmeter.executors.local import LocalExecutor
 from taskmeter.logs import configure_logging
 from taskmeter.metering.meter import LocalMeter
 from taskmeter.model.task import LOCAL_NODE
+from taskmeter.model.usage import Tariff
 from taskmeter.rpc.admin_service import AdminServicer, ServerFacts
 from taskmeter.rpc.auth import Authenticator, ensure_admin_key
 from taskmeter.rpc.convert import ProtoCodec
@@ -36,7 +39,7 @@ from taskmeter.rpc.server import RpcServer
 from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
-from taskmeter.settings import Settings
+from taskmeter.settings import Settings, reload_tariffs
 from taskmeter.stores.sqlite import SqliteStore
 
 EXIT_REFUSED = 4
@@ -52,6 +55,9 @@ GC_THRESHOLD = 10_000
 
 SETTLE_SECONDS = 5.0
 """How long a stopping daemon waits for launches and commits under way."""
+
+
+log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> int:
@@ -110,6 +116,32 @@ def _memory_source(cgroups: Cgroups) -> str:
     return "pss"
 
 
+def _meter(settings: Settings) -> LocalMeter:
+    try:
+        return LocalMeter(hz=settings.sample_rate_hz, backend=settings.meter_backend, measure_uss=settings.measure_uss)
+    except OSError as error:
+        raise UnavailableError(
+            f"the meter cannot use {settings.meter_backend}: {error.strerror or error}",
+            reason="UNSUPPORTED_HERE",
+            hint="`taskmeter doctor` says what works here; --meter-backend auto chooses",
+        ) from error
+
+
+def _tariffs(settings: Settings) -> dict[str, Tariff]:
+    return {**settings.tariffs, "": settings.tariffs[settings.tariff]}
+
+
+def _reload(settings: Settings, service: Service) -> None:
+    """Take up the config file's tariffs for tasks accepted from now on. A file that is not right changes nothing."""
+    try:
+        before = replace(settings, tariffs={name: tariff for name, tariff in service.tariffs.items() if name})
+        service.tariffs = _tariffs(reload_tariffs(before))
+    except TaskmeterError as error:
+        log.error("tariffs stay as they are: %s", error.message)
+        return
+    log.info("tariffs: %s", ", ".join(sorted({tariff.label for tariff in service.tariffs.values()})))
+
+
 async def _serve(settings: Settings) -> int:
     start_time = time.time()
     state_dir = settings.state_dir
@@ -118,10 +150,11 @@ async def _serve(settings: Settings) -> int:
     store = SqliteStore(state_dir / "taskmeter.db", codec)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup)
     await executor.start()
-    meter = LocalMeter(hz=settings.sample_rate_hz)
+    meter = _meter(settings)
     scheduler = Scheduler(settings.max_running, settings.max_waiting)
     service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=_boot_id())
     service.report_key_secret = key.encode()
+    service.tariffs = _tariffs(settings)
 
     activity = Activity(time.monotonic)
     streams = EventStreams(service)
@@ -131,12 +164,12 @@ async def _serve(settings: Settings) -> int:
         start_time=start_time,
         state_directory=str(state_dir),
         sample_rate_hz=settings.sample_rate_hz,
-        cpu_source="cgroup" if executor.cgroups.v2 else "procfs",
+        cpu_source="cgroup" if executor.cgroups.v2 or executor.cgroups.v1_cpuacct else "",
         memory_source=_memory_source(executor.cgroups),
         auto_started=settings.auto,
     )
     server: RpcServer
-    admin = AdminServicer(service, facts, lambda: server.targets)
+    admin = AdminServicer(service, facts, lambda: server.targets, lambda: meter.backend)
     server = RpcServer(
         Router(Authenticator(key), activity), TaskServicer(service, streams), FileServicer(service), admin, streams
     )
@@ -150,7 +183,7 @@ async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a terminal that closes does not end a daemon
+    loop.add_signal_handler(signal.SIGHUP, _reload, settings, service)  # a terminal that closes does not end a daemon
 
     await recover(service)
     await server.start()

@@ -6,11 +6,13 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from taskmeter import tariffs
 from taskmeter.errors import InvalidArgumentError
+from taskmeter.model.usage import Tariff
 
 
 def default_state_dir() -> Path:
@@ -36,7 +38,17 @@ class Settings:
     sample_rate_hz: float = 10.0
     """Samples per second, 0.1–20."""
     cgroup: str = "auto"
-    """"auto" uses cgroups where they are writable, "off" never."""
+    """"auto" uses cgroups where they are writable, "v1" those of version 1 alone, "off" none."""
+    meter_backend: str = "auto"
+    """How processes without a cgroup are read: "bpf", "clock", "procfs"; "auto" chooses, and again when one fails."""
+    measure_uss: bool = False
+    """Read proportional and unique set sizes of all tasks too, for at most 1 % of a core."""
+    tariff: str = "default"
+    """What tasks are billed by that name none."""
+    tariffs: Mapping[str, Tariff] = field(default_factory=lambda: tariffs.parse({}))
+    """By name; only in the config file, see `taskmeter.tariffs`."""
+    config: Path | None = None
+    """The file that was read; tariffs are read from it again on SIGHUP."""
     auto: bool = False
     """Started by a client: exit after `auto_exit_seconds` without a live task or a call."""
     auto_exit_seconds: float = 600.0
@@ -51,6 +63,9 @@ _ENVIRONMENT = (
     "max_waiting",
     "sample_rate_hz",
     "cgroup",
+    "meter_backend",
+    "measure_uss",
+    "tariff",
     "auto_exit_seconds",
     "log_level",
     "log_format",
@@ -58,23 +73,23 @@ _ENVIRONMENT = (
 
 
 def load(flags: Mapping[str, Any]) -> Settings:
-    """Combine flags (None = not given; `config` names a TOML file) with the environment and defaults, and check the result.
+    """Combine flags (None = not given), environment, the config file and defaults, and check the result.
 
-    Raises `InvalidArgumentError` naming what is wrong.
+    The file is the flag `config`, else TASKMETER_CONFIG, else config.toml in the state directory if it is there. Raises
+    `InvalidArgumentError` naming what is wrong.
     """
     given: dict[str, Any] = {}
-    config = flags.get("config")
+    config = _config_path(flags)
     if config:
-        try:
-            given.update(tomllib.loads(Path(config).read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise _invalid("config", f"cannot read {config}: {error}") from error
+        given.update(_read(config))
+        given["config"] = config.absolute()
+    given["tariffs"] = tariffs.parse(given.get("tariffs", {}))
     for name in _ENVIRONMENT:
         value = os.environ.get(f"TASKMETER_{name.upper()}")
         if value:
             given[name] = value
     given.update({name: value for name, value in flags.items() if value is not None and name != "config"})
-    known = {field.name for field in fields(Settings)}
+    known = {each.name for each in fields(Settings)}
     for name in given:
         if name not in known:
             raise _invalid(name, f"is not a setting; known are {', '.join(sorted(known))}")
@@ -82,12 +97,40 @@ def load(flags: Mapping[str, Any]) -> Settings:
     return _checked(replace(Settings(state_dir), **{name: _typed(name, value) for name, value in given.items()}))
 
 
+def reload_tariffs(settings: Settings) -> Settings:
+    """Read the tariffs of the config file again; nothing else of it. Raises `InvalidArgumentError`, and then nothing changed."""
+    if settings.config is None:
+        return settings
+    read = _read(settings.config)
+    fresh = tariffs.updated(settings.tariffs, tariffs.parse(read.get("tariffs", {})))
+    return _checked(replace(settings, tariffs=fresh))
+
+
+def _config_path(flags: Mapping[str, Any]) -> Path | None:
+    named = flags.get("config") or os.environ.get("TASKMETER_CONFIG")
+    if named:
+        return Path(named)
+    usual = Path(flags.get("state_dir") or default_state_dir()) / "config.toml"
+    return usual if usual.exists() else None
+
+
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _invalid("config", f"cannot read {config}: {error}") from error
+
+
 def _invalid(name: str, problem: str) -> InvalidArgumentError:
     return InvalidArgumentError(f"{name}: {problem}", fields=[(name, problem)])
 
 
 def _typed(name: str, value: Any) -> Any:
+    if name in {"tariffs", "config"}:
+        return value
     kind = type(getattr(Settings(Path("/")), name))
+    if kind is bool and value in {"0", "1", "true", "false"}:
+        return value in {"1", "true"}
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     try:
@@ -105,8 +148,12 @@ def _checked(settings: Settings) -> Settings:
         raise _invalid("max_running", "must be at least 1")
     if settings.max_waiting < 0:
         raise _invalid("max_waiting", "must be at least 0")
-    if settings.cgroup not in ("auto", "off"):
-        raise _invalid("cgroup", 'must be "auto" or "off"')
+    if settings.cgroup not in ("auto", "v1", "off"):
+        raise _invalid("cgroup", 'must be "auto", "v1" or "off"')
+    if settings.meter_backend not in ("auto", "bpf", "clock", "procfs"):
+        raise _invalid("meter_backend", 'must be "auto", "bpf", "clock" or "procfs"')
+    if settings.tariff not in settings.tariffs:
+        raise _invalid("tariff", f"there is no tariff {settings.tariff!r}; known are {', '.join(sorted(settings.tariffs))}")
     if settings.log_format not in ("console", "json"):
         raise _invalid("log_format", 'must be "console" or "json"')
     if settings.log_level not in ("debug", "info", "warning", "error"):

@@ -14,8 +14,13 @@ from taskmeter.errors import InvalidArgumentError
 @click.option("--listen", metavar="HOST:PORT", help="Listen on TCP too; port 0 picks a free one. Loopback only.")
 @click.option("--max-running", type=int, metavar="N", help="How many tasks run at once; the others wait. Default 1000.")
 @click.option("--sample-rate", "sample_rate_hz", type=float, metavar="HZ", help="Samples per second, 0.1-20. Default 10.")
-@click.option("--cgroup", type=click.Choice(["auto", "off"]), help="Use cgroups where they are writable, or never.")
-@click.option("--config", metavar="FILE", help="A TOML file with settings; options and environment win over it.")
+@click.option("--cgroup", type=click.Choice(["auto", "v1", "off"]), help="Use cgroups where writable, version 1 alone, or never.")
+@click.option(
+    "--meter-backend",
+    type=click.Choice(["auto", "bpf", "clock", "procfs"]),
+    help="How processes without a cgroup are read; `taskmeter doctor` says what works here. Default auto.",
+)
+@click.option("--config", metavar="FILE", help="A TOML file with settings and tariffs; options and environment win over it.")
 @click.option("--auto", is_flag=True, help="Exit after ten minutes without a live task or a client.")
 @click.option("--drain", is_flag=True, help="Do not serve: have the running daemon refuse new work and end all tasks.")
 @click.option("--grace", "grace_seconds", type=options.SPAN, metavar="TIME", help="With --drain: kill what is left after TIME.")
@@ -26,7 +31,7 @@ def serve(
 ) -> int:
     """Run the daemon in the foreground; one line beginning with "ready" on stdout says that it serves.
 
-    SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next one takes them over. The exit code is 4 if
+    SIGHUP reads the tariffs of the config file again. SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next one takes them over. The exit code is 4 if
     another daemon has the state directory.
     """
     if drain:

@@ -31,6 +31,7 @@ _OPTIONS = [
     click.option("--grace", "grace_seconds", type=SPAN, metavar="TIME", help="How long it may take to stop; default 10s."),
     click.option("--stdin", "stdin_path", metavar="FILE", help="Its standard input; default: what is piped in, up to 1 MiB."),
     click.option("--total", "total_count", type=click.IntRange(min=0), default=0, metavar="N", help="How many items it will do."),
+    click.option("--tariff", default="", metavar="NAME", help="What it is billed by; default: the daemon's default."),
     click.option("--merge-stderr", is_flag=True, help="Write its stderr into its stdout, in exact order."),
     click.option("--idempotency-key", default="", metavar="KEY", help="The same key again returns the same task."),
 ]
@@ -57,6 +58,7 @@ def make_spec(
     grace_seconds: float | None,
     stdin_path: str | None,
     total_count: int,
+    tariff: str,
     merge_stderr: bool,
 ) -> TaskSpec:
     """Build the spec: the command as it would run from this shell, with this directory, environment and umask."""
@@ -79,6 +81,7 @@ def make_spec(
         timeout_seconds=timeout_seconds,
         grace_period_seconds=grace_seconds,
         total_count=total_count,
+        tariff=tariff,
         umask=_umask(),
         merge_stderr=merge_stderr,
     )

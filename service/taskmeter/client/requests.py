@@ -56,6 +56,7 @@ def command_spec(
     timeout_seconds: float = 0.0,
     grace_period_seconds: float | None = None,
     total_count: int = 0,
+    tariff: str = "",
     total_size: int = 0,
     announces_ready: bool = False,
     umask: int | None = None,
@@ -79,6 +80,7 @@ def command_spec(
         metadata=metadata,
         timeout_seconds=timeout_seconds,
         total_count=total_count,
+        tariff=tariff,
         total_size=total_size,
         announces_ready=announces_ready,
         merge_stderr=merge_stderr,
@@ -102,6 +104,7 @@ def attach_spec(
     metadata: Mapping[str, str] | None = None,
     grace_period_seconds: float | None = None,
     total_count: int = 0,
+    tariff: str = "",
     total_size: int = 0,
 ) -> task_pb2.TaskSpec:
     """Build the spec of a task that meters the running process `pid`. An empty name means the process's own."""
@@ -112,6 +115,7 @@ def attach_spec(
         tags=tags,
         metadata=metadata,
         total_count=total_count,
+        tariff=tariff,
         total_size=total_size,
     )
     spec.attach.pid = pid

@@ -306,3 +306,5 @@ class ServerInfo(View):
     draining: bool
     auto_started: bool
     ended_count: int
+    meter_backend: str
+    tariffs: list[str]

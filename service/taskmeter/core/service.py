@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from taskmeter.core.ports import Block, Codec, Executor, Meter, Store
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.errors import NotFoundError
 from taskmeter.model.state import State
+from taskmeter.model.usage import Tariff
 from taskmeter.model.task import Attach, Target, Task
 
 ENDED_CACHE_COUNT = 1024
@@ -73,6 +74,8 @@ class Service:
         self.environment: dict[str, str] = {}
         """Added to every task's environment: how to reach this daemon."""
         self.report_key_secret = b""
+        self.tariffs: Mapping[str, Tariff] = {"": Tariff()}
+        """By name; "" is what tasks get that name none. Read at acceptance: a task keeps its prices."""
         self.draining = False
         self.ended_count = 0
         self._ended: OrderedDict[str, tuple[Task, bytes]] = OrderedDict()

@@ -11,9 +11,10 @@ from taskmeter.core.attach import choose_target
 from taskmeter.core.launch import launch, starting
 from taskmeter.core.lifecycle import change_of
 from taskmeter.core.service import ReservedKey, Service
-from taskmeter.errors import ConflictError, LimitError, UnavailableError
+from taskmeter.errors import ConflictError, InvalidArgumentError, LimitError, UnavailableError
 from taskmeter.model.ids import new_token
 from taskmeter.model.task import Target, Task, TaskSpec
+from taskmeter.model.usage import Tariff
 
 
 async def start_task(
@@ -54,6 +55,15 @@ async def start_task(
 
 def _hash(encoded: bytes) -> bytes:
     return hashlib.sha256(encoded).digest()
+
+
+def _tariff(service: Service, spec: TaskSpec) -> Tariff:
+    try:
+        return service.tariffs[spec.tariff]
+    except KeyError:
+        known = ", ".join(sorted(filter(None, service.tariffs)))
+        problem = f"there is no tariff {spec.tariff!r} here; known are {known}"
+        raise InvalidArgumentError(f"spec.tariff: {problem}", fields=[("spec.tariff", problem)]) from None
 
 
 def _live_twin(service: Service, spec: TaskSpec, tenant: str) -> str | None:
@@ -108,6 +118,7 @@ async def _store(
         metadata=spec.metadata,
         priority=spec.priority,
         target=target,
+        tariff=_tariff(service, spec),
     )
     at_once = scheduler.has_room
     if at_once:

@@ -34,8 +34,8 @@ class LocalMeter:
     `backend` forces how processes without a cgroup are read; "auto" chooses.
     """
 
-    def __init__(self, *, hz: float = DEFAULT_HZ, backend: str = "auto") -> None:
-        self._sampler = Sampler(hz, backend=backend)
+    def __init__(self, *, hz: float = DEFAULT_HZ, backend: str = "auto", measure_uss: bool = False) -> None:
+        self._sampler = Sampler(hz, backend=backend, measure_uss=measure_uss)
         self._handles: dict[str, int] = {}
 
     def open(self, token: str, source: MeterSource, tariff: Tariff, total_count: int, total_size: int) -> None:
@@ -133,6 +133,11 @@ class LocalMeter:
         else:
             seconds, points = self._sampler.history(handle, from_time, to_time, resolution_seconds)
         return MetricsHistory(seconds, tuple(map(MetricsPoint._make, points)))
+
+    @property
+    def backend(self) -> str:
+        """How processes without a cgroup are read now."""
+        return self._sampler.backend
 
     def stats(self) -> SamplerStats:
         """What the sampler itself did and cost so far."""

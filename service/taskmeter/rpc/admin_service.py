@@ -31,10 +31,13 @@ class ServerFacts:
 class AdminServicer:
     """The methods of `taskmeter.v1.AdminService`."""
 
-    def __init__(self, service: Service, facts: ServerFacts, targets: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self, service: Service, facts: ServerFacts, targets: Callable[[], Sequence[str]], meter_backend: Callable[[], str]
+    ) -> None:
         self._service = service
         self._facts = facts
         self._targets = targets
+        self._meter_backend = meter_backend
 
     def methods(self) -> dict[str, Method]:
         return {"GetServerInfo": Read(self.get_server_info), "Drain": Write(self.drain)}
@@ -55,11 +58,13 @@ class AdminServicer:
             first_seq=service.store.first_seq,
             state_directory=facts.state_directory,
             grpc_targets=self._targets(),
-            cpu_source=facts.cpu_source,
+            cpu_source=facts.cpu_source or self._meter_backend(),
             memory_source=facts.memory_source,
             sample_rate_hz=facts.sample_rate_hz,
             draining=service.draining,
             auto_started=facts.auto_started,
+            meter_backend=self._meter_backend(),
+            tariffs=sorted({tariff.label for tariff in service.tariffs.values()}),
         )
 
     async def drain(self, request: pb.DrainRequest, caller: Caller) -> pb.DrainResponse:

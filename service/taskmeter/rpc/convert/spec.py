@@ -27,7 +27,6 @@ _NOT_BUILT = (
     "idle_ttl_seconds",
     "requeue_on_interrupt",
     "wait_for_inputs",
-    "tariff",
 )
 """Fields of the contract that this version refuses rather than ignores."""
 
@@ -67,7 +66,7 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
         checks.add("spec.command.argv", "must name a command")
     for index, argument in enumerate(argv):
         checks.text(f"spec.command.argv[{index}]", argument, most_bytes=MAX_ARGUMENT_BYTES - 1)
-    for name in ("name", "project_id", "source"):
+    for name in ("name", "project_id", "source", "tariff"):
         checks.text(f"spec.{name}", getattr(message, name))
     if message.queue not in ("", DEFAULT_QUEUE):
         raise NotBuiltError("named queues are not built yet", metadata={"field": "spec.queue"})
@@ -114,6 +113,7 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         grace_period_seconds=message.grace_period_seconds if message.HasField("grace_period_seconds") else DEFAULT_GRACE_SECONDS,
         queue=message.queue or DEFAULT_QUEUE,
         priority=message.priority,
+        tariff=message.tariff,
         total_count=message.total_count,
         total_size=message.total_size,
         announces_ready=message.announces_ready,
@@ -144,6 +144,7 @@ def encode_spec(spec: TaskSpec) -> bytes:
         grace_period_seconds=spec.grace_period_seconds,
         queue=spec.queue,
         priority=spec.priority,
+        tariff=spec.tariff,
         total_count=spec.total_count,
         total_size=spec.total_size,
         announces_ready=spec.announces_ready,
