@@ -22,7 +22,7 @@ RESULTS = ROOT / "build" / "test-results"
 
 BUDGET_SECONDS = {
     "unit": 60,
-    "native": 240,
+    "native": 480,
     "compat": 30,
     "integration": 240,
     "cli": 240,
