@@ -7,12 +7,13 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-GROUPS := $(notdir $(patsubst %/,%,$(wildcard tests/*/)))
+# tests/fuzz has a target of its own
+GROUPS := $(filter-out fuzz,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 SOURCES := setup.py service native tests bench examples
 export PATH := $(abspath $(RUN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build lint test test-as-nobody $(GROUPS) bench proto-snapshot sdist clean
+.PHONY: help venv build lint test test-as-nobody $(GROUPS) asan fuzz bench bench-meter bench-tools proto-snapshot sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -38,6 +39,12 @@ test-as-nobody: build ## run them as an ordinary user without cgroups; for root
 $(GROUPS): build
 	@$(RUN)/python tests/run.py $@
 
+asan: build ## run the native tests on extensions built with the address and undefined-behaviour sanitizers
+	@$(RUN)/python tests/sanitize.py asan $(ARGS)
+
+fuzz: build ## fuzz the native parsers for FUZZ_SECONDS=60; ARGS='TARGET FILE' repeats one input
+	@$(RUN)/python tests/sanitize.py fuzz $(ARGS)
+
 define LINTERS
 ruff check .
 ruff format --check .
@@ -46,7 +53,7 @@ lint-imports
 buf lint protos
 buf format --diff --exit-code protos
 buf breaking protos --against protos/releases/v1.txtpb
-cython-lint native
+cython-lint native bench
 stubtest metercore --mypy-config-file pyproject.toml --allowlist native/stubtest.allow --ignore-disjoint-bases
 endef
 export LINTERS
@@ -56,6 +63,12 @@ lint: build ## check style, types, import contracts, protos and native code
 
 bench: build ## run the benchmarks; writes Markdown to bench/results/
 	@$(RUN)/python bench/run.py
+
+bench-meter: build ## run only what compares the metering core; its plots too are in bench/results/
+	@$(RUN)/python bench/run.py meter
+
+bench-tools: ## install what bench-meter compares with; for root on Debian
+	@bench/tools.sh
 
 proto-snapshot: $(INSTALLED) ## take today's contract as the one that must not break
 	$(RUN)/buf build protos --exclude-source-info --output protos/releases/v1.txtpb

@@ -28,6 +28,12 @@ SHIM = Path("service/taskmeter/executors/taskmeter-shim")
 NATIVE = Path("native")
 
 C_FLAGS = ["-O2", "-g0", "-std=gnu11", "-fvisibility=hidden", "-fno-semantic-interposition", "-pthread"]
+LINK_FLAGS = ["-pthread"]
+if os.environ.get("TASKMETER_SANITIZE"):
+    # For `make asan` and `make fuzz`: see tests/sanitize.py, which says where to build to and how to run what was built.
+    SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    C_FLAGS += ["-O1", "-g1", "-fno-omit-frame-pointer", *SANITIZERS, "-fsanitize-coverage=trace-pc,trace-cmp"]
+    LINK_FLAGS += SANITIZERS
 SHIM_FLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fno-asynchronous-unwind-tables", "-s"]
 if os.environ.get("TASKMETER_WERROR"):
     # CI refuses warnings; a user's newer compiler, which may know more of them, does not.
@@ -84,7 +90,7 @@ def extensions() -> list[Extension]:
             define_macros=[("_GNU_SOURCE", "1")],
             libraries=["m"],
             extra_compile_args=C_FLAGS,
-            extra_link_args=["-pthread"],
+            extra_link_args=LINK_FLAGS,
             depends=headers,
         )
         for source in sorted(NATIVE.glob("metercore/**/*.pyx"))

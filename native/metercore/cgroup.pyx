@@ -5,17 +5,22 @@ Sources: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of the
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memchr, memcmp
 
 from metercore._c.linux cimport O_CLOEXEC, O_RDONLY, c_open, close, read
 from metercore.errors cimport raise_errno
-from metercore.procfs cimport c_field
+from metercore.procfs cimport c_field, c_number
+
+import os
+
+cdef uint64_t MOST = 0xFFFFFFFFFFFFFFFFu
+cdef int64_t MOST_ID = 0x7FFFFFFF
 
 
 cdef bint c_parse_usage(const char *text, size_t size, uint64_t *cpu_ns) noexcept nogil:
     """Parse usage_usec of v2 cpu.stat."""
-    if not c_field(text, size, b"usage_usec ", 11, cpu_ns):
+    if not c_field(text, size, b"usage_usec ", 11, cpu_ns) or cpu_ns[0] > MOST // 1000:
         return 0
     cpu_ns[0] *= 1000
     return 1
@@ -27,7 +32,7 @@ cdef bint c_parse_memory_v2(const char *text, size_t size, uint64_t *bytes_) noe
     if not c_field(text, size, b"anon ", 5, &anonymous) or not c_field(text, size, b"shmem ", 6, &shared):
         return 0
     bytes_[0] = anonymous + shared
-    return 1
+    return bytes_[0] >= anonymous
 
 
 cdef bint c_parse_memory_v1(const char *text, size_t size, uint64_t *bytes_) noexcept nogil:
@@ -39,6 +44,8 @@ cdef bint c_parse_memory_v1(const char *text, size_t size, uint64_t *bytes_) noe
         shared = 0  # kernels before 4.20 count it under cache only
     if not c_field(text, size, b"total_swap ", 11, &swap):
         swap = 0  # swap accounting is off
+    if shared > MOST - anonymous or swap > MOST - anonymous - shared:
+        return 0
     bytes_[0] = anonymous + shared + swap
     return 1
 
@@ -51,11 +58,9 @@ cdef bint c_parse_count(const char *text, size_t size, uint64_t *value) noexcept
 cdef double c_parse_cpu_max(const char *text, size_t size) noexcept nogil:
     """Parse v2 cpu.max, "QUOTA PERIOD" in µs, to cores; 0.0 = no limit."""
     cdef uint64_t quota, period
-    cdef const char *blank
-    if not c_field(text, size, b"", 0, &quota):
-        return 0.0
-    blank = <const char *>memchr(text, c' ', size)
-    if blank == NULL or not c_field(blank, size - <size_t>(blank - text), b" ", 1, &period) or period == 0:
+    cdef const char *end = text + size
+    cdef const char *at = c_number(text, end, &quota)
+    if at == NULL or c_number(at, end, &period) == NULL or period == 0:
         return 0.0
     return <double>quota / <double>period
 
@@ -67,7 +72,7 @@ cdef bint c_parse_io_stat(const char *text, size_t size, uint64_t *read_bytes, u
     cdef uint64_t value
     read_bytes[0] = 0
     write_bytes[0] = 0
-    while at != NULL and at + 8 < end:
+    while at != NULL and at + 7 < end:
         if memcmp(at, b"rbytes=", 7) == 0 and c_field(at, <size_t>(end - at), b"rbytes=", 7, &value):
             read_bytes[0] += value
         elif memcmp(at, b"wbytes=", 7) == 0 and c_field(at, <size_t>(end - at), b"wbytes=", 7, &value):
@@ -82,7 +87,7 @@ cdef int32_t c_read_ids(const char *path, int32_t *ids, int32_t room) noexcept n
     """Read cgroup.procs or cgroup.threads; how many ids there are (also beyond `room`), or -errno. ids may be NULL."""
     cdef char[4096] buffer
     cdef int32_t count = 0
-    cdef int32_t value = 0
+    cdef int64_t value = 0
     cdef bint digits = 0
     cdef ssize_t got, n
     cdef int descriptor = c_open(path, O_RDONLY | O_CLOEXEC)
@@ -94,13 +99,13 @@ cdef int32_t c_read_ids(const char *path, int32_t *ids, int32_t room) noexcept n
             break
         for n in range(got):
             if c'0' <= buffer[n] <= c'9':
-                value = value * 10 + (buffer[n] - c'0')
+                value = min(value * 10 + (buffer[n] - c'0'), MOST_ID + 1)
                 digits = 1
             elif digits:
                 # A member of another pid namespace shows as 0.
-                if value > 0:
+                if 0 < value <= MOST_ID:
                     if ids != NULL and count < room:
-                        ids[count] = value
+                        ids[count] = <int32_t>value
                     count += 1
                 value = 0
                 digits = 0
@@ -149,7 +154,7 @@ def parse_io_stat(bytes text not None):
 def read_ids(str path not None):
     """Return the ids in a cgroup.procs or cgroup.threads file. Raises OSError."""
     cdef int32_t[4096] ids
-    cdef bytes encoded = path.encode()
+    cdef bytes encoded = os.fsencode(path)
     cdef int32_t count = c_read_ids(encoded, ids, 4096)
     if count < 0:
         raise_errno(-count, path)

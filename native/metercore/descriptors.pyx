@@ -26,6 +26,8 @@ from metercore._c.linux cimport (
 cdef int64_t c_kept = 0
 cdef int64_t c_most = 0           # as last read
 cdef int64_t c_forced_limit = -1
+cdef int64_t c_misses = 0
+cdef int64_t ASK_AGAIN = 256      # misses
 
 
 cdef bint c_may_keep() noexcept nogil:
@@ -34,7 +36,8 @@ cdef bint c_may_keep() noexcept nogil:
     cdef int64_t before = c_fetch_add_i64(&c_kept, 1, __ATOMIC_RELAXED)
     if before < (c_load_i64(&c_most, __ATOMIC_RELAXED) if c_forced_limit < 0 else c_forced_limit):
         return 1
-    if c_forced_limit < 0 and getrlimit(RLIMIT_NOFILE, &limit) == 0:
+    # The limit may be raised at any time; asking costs as much as a small read does.
+    if c_forced_limit < 0 and c_fetch_add_i64(&c_misses, 1, __ATOMIC_RELAXED) % ASK_AGAIN == 0 and getrlimit(RLIMIT_NOFILE, &limit) == 0:
         c_store_i64(&c_most, <int64_t>(limit.rlim_cur // 2), __ATOMIC_RELAXED)
         if before < <int64_t>(limit.rlim_cur // 2):
             return 1
@@ -62,6 +65,16 @@ cdef ssize_t c_read_path(const char *path, char *buffer, size_t size) noexcept n
         got = -errno
     close(descriptor)
     return got
+
+
+cdef void c_keep_open(int *descriptor, const char *path) noexcept nogil:
+    """Open and keep if there is room; else the descriptor stays -1."""
+    if not c_may_keep():
+        return
+    descriptor[0] = c_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+    if descriptor[0] < 0:
+        descriptor[0] = -1
+        c_fetch_add_i64(&c_kept, -1, __ATOMIC_RELAXED)
 
 
 cdef ssize_t c_read_kept(int *descriptor, const char *path, char *buffer, size_t size) noexcept nogil:

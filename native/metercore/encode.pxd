@@ -1,12 +1,16 @@
 from metercore.slots cimport c_View
-
-cdef struct c_Tariff:
-    double per_core_hour
-    double per_gib_hour
-    int name_bytes
-    char name[128]
+from metercore.tariff cimport c_Tariff
 
 cdef enum:
-    HOT_BYTES = 2048     # more than any status can need: 1,000 of text, 128 of name, 40 fields of 11 at most
+    # More than any status can need: 1,000 of text, 128 of label, 60 fields of 12 at most, 16 GPUs of 230, 16 counters of 40.
+    HOT_BYTES = 8192
 
-cdef int c_encode_hot(const c_View *view, const c_Tariff *tariff, unsigned char *out) noexcept nogil
+# Of the GPUs of this host, by index; written once, before any view refers to one.
+cdef struct c_GpuName:
+    char uuid[96]
+    char name[96]
+
+cdef struct c_GpuNames:
+    c_GpuName[16] by_index   # MOST_GPUS
+
+cdef int c_encode_hot(const c_View *view, const c_Tariff *tariff, const c_GpuNames *names, unsigned char *out) noexcept nogil

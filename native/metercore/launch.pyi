@@ -16,7 +16,7 @@ class Launcher:
         """Start the thread. Raises OSError when there are no descriptors or threads left."""
 
     def fileno(self) -> int:
-        """Return the eventfd that becomes readable when results are there."""
+        """Return the eventfd that becomes readable when results are there. Raises ValueError when there never was one."""
 
     def prepare(self, request_id: int, directory: bytes, spec: bytes, traversable: bool) -> None:
         """Make the attempt directory with all above it, 0700 (0711 if `traversable`), and write `spec` into it."""

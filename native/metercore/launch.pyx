@@ -208,6 +208,8 @@ cdef class Launcher:
         return request
 
     def fileno(self):
+        if self.state == NULL:
+            raise ValueError("the launcher was never started")
         return self.state.event
 
     def prepare(self, uint64_t request_id, bytes directory not None, bytes spec not None, bint traversable):

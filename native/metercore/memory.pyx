@@ -124,7 +124,7 @@ cdef void c_read_members(c_Slot *slot) noexcept nogil:
     cdef char[4200] path
     cdef int32_t[MOST_IDS] ids
     cdef int32_t count, n, k, kept
-    snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup_v2)
+    snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup)
     count = c_read_ids(path, ids, MOST_IDS)
     if count < 0:
         return
@@ -157,7 +157,7 @@ cdef bint c_is_empty(c_Slot *slot) noexcept nogil:
     cdef char[4200] path
     cdef int32_t n
     if not slot.in_tree:
-        snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup_v2)
+        snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup)
         return c_read_ids(path, NULL, 0) <= 0
     for n in range(slot.member_count):
         if slot.members[n].state != c'Z':
@@ -169,12 +169,12 @@ cdef void c_read_counts(c_Slot *slot) noexcept nogil:
     """Count processes and threads of a slot whose tree is a cgroup."""
     cdef char[4200] path
     cdef int32_t count
-    snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup_v2)
+    snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup)
     count = c_read_ids(path, NULL, 0)
     if count <= 0:  # the tree has ended: the counts of its last sample stay
         return
     slot.process_count = count
-    snprintf(path, 4200, b"%s/cgroup.threads", slot.cgroup_v2)
+    snprintf(path, 4200, b"%s/cgroup.threads", slot.cgroup)
     count = c_read_ids(path, NULL, 0)
     if count > 0:
         slot.thread_count = count
@@ -204,11 +204,11 @@ cdef int32_t c_pss_candidates(c_Slot *slot, int32_t *pids, int32_t room) noexcep
         if count < room and slot.members[n].state != c'Z' and (alive <= room or not slot.members[n].measured):
             pids[count] = slot.members[n].pid
             count += 1
-    if count == 0:  # many, and all are measured: begin again
-        for n in range(slot.member_count):
-            slot.members[n].measured = n >= room
-            if n < room and slot.members[n].state != c'Z':
-                pids[count] = slot.members[n].pid
+    if count == 0:  # many, and all are measured: those whose turn it is
+        for n in range(min(room, slot.member_count)):
+            slot.pss_cursor = (slot.pss_cursor + 1) % slot.member_count
+            if slot.members[slot.pss_cursor].state != c'Z':
+                pids[count] = slot.members[slot.pss_cursor].pid
                 count += 1
     return count
 

@@ -115,6 +115,10 @@ cdef int c_meter_write(const char *path, tm_meter *meter) noexcept nogil:
     return error
 
 
+cdef object c_known(unsigned long long value):
+    return None if value == <unsigned long long>-1 else value
+
+
 cdef object c_meter_dict(const tm_meter *meter):
     return {
         "serial": meter.serial,
@@ -127,8 +131,17 @@ cdef object c_meter_dict(const tm_meter *meter):
         "memory_bytes": meter.memory_bytes,
         "peak_memory_bytes": meter.peak_memory_bytes,
         "peak_cpu_cores": meter.peak_cpu_cores,
-        "io_read_bytes": None if meter.io_read_bytes == <unsigned long long>-1 else meter.io_read_bytes,
-        "io_write_bytes": None if meter.io_write_bytes == <unsigned long long>-1 else meter.io_write_bytes,
+        "io_read_bytes": c_known(meter.io_read_bytes),
+        "io_write_bytes": c_known(meter.io_write_bytes),
+        "voluntary_switch_count": c_known(meter.voluntary_switch_count),
+        "involuntary_switch_count": c_known(meter.involuntary_switch_count),
+        "minor_fault_count": c_known(meter.minor_fault_count),
+        "major_fault_count": c_known(meter.major_fault_count),
+        "gpu_memory_byte_ns2": c_wide_int(meter.gpu_memory_byte_ns2_low, meter.gpu_memory_byte_ns2_high),
+        "gpu_memory_bytes": c_known(meter.gpu_memory_bytes),
+        "peak_gpu_memory_bytes": c_known(meter.peak_gpu_memory_bytes),
+        "gpu_ns": meter.gpu_ns,
+        "peak_gpu_percent": meter.peak_gpu_percent if meter.peak_gpu_percent >= 0.0 else None,
         "sample_count": meter.sample_count,
         "cpu_source": meter.cpu_source,
         "memory_source": meter.memory_source,

@@ -5,14 +5,19 @@ Every parser returns 0, or -1 when the text is not what proc(5) says; every read
 that is missing is a failure, never 0.
 """
 
-from libc.errno cimport EIO, ENOENT
+from libc.errno cimport EIO, ENOENT, errno
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memchr, memcmp
+from libc.string cimport memchr, memcmp, memmove
 
 from metercore._c.linux cimport (
     _SC_CLK_TCK,
     _SC_PAGESIZE,
+    O_CLOEXEC,
+    O_RDONLY,
+    c_open,
+    close,
+    read,
     sysconf,
 )
 from metercore.descriptors cimport c_read_path
@@ -27,10 +32,20 @@ cdef extern from "<string.h>" nogil:
 cdef uint64_t c_tick_ns = 1000000000u // <uint64_t>sysconf(_SC_CLK_TCK)
 cdef uint64_t c_page_bytes = <uint64_t>sysconf(_SC_PAGESIZE)
 
+cdef enum:
+    STATUS_TAIL = 1024  # more than the lines from RssAnon to VmSwap take
+
+cdef uint64_t MOST = 0xFFFFFFFFFFFFFFFFu
+cdef uint64_t MOST_INT32 = 0x7FFFFFFFu
+
 
 cdef const char *c_number(const char *at, const char *end, uint64_t *value) noexcept nogil:
-    """Parse blanks, an optional minus (read as 0: the kernel prints -1 for "none") and digits; NULL if there are none."""
+    """Parse blanks, an optional minus (read as 0: the kernel prints -1 for "none") and digits.
+
+    NULL if there are none, or if they are more than 64 bits hold.
+    """
     cdef uint64_t result = 0
+    cdef uint64_t digit
     cdef bint negative = 0
     cdef const char *start
     while at < end and (at[0] == c' ' or at[0] == c'\t'):
@@ -40,7 +55,10 @@ cdef const char *c_number(const char *at, const char *end, uint64_t *value) noex
         at += 1
     start = at
     while at < end and c'0' <= at[0] <= c'9':
-        result = result * 10 + <uint64_t>(at[0] - c'0')
+        digit = <uint64_t>(at[0] - c'0')
+        if result >= MOST // 10 and (result > MOST // 10 or digit > MOST % 10):
+            return NULL
+        result = result * 10 + digit
         at += 1
     if at == start:
         return NULL
@@ -57,16 +75,22 @@ cdef int c_parse_stat(const char *text, size_t size, c_ProcStat *result) noexcep
     cdef int n
     if at == NULL or c_number(text, end, &pid) == NULL or at + 3 >= end or at[1] != c' ':
         return -1
-    result.pid = <int32_t>pid
     result.state = at[2]
     at += 3
     for n in range(4, 25):  # field numbers of proc(5): 4 ppid … 24 rss
         at = c_number(at, end, &field[n])
         if at == NULL:
             return -1
+    if pid > MOST_INT32 or field[4] > MOST_INT32 or field[20] > MOST_INT32:
+        return -1
+    if field[14] > MOST - field[15] or field[16] > MOST - field[17]:
+        return -1
+    result.pid = <int32_t>pid
     result.ppid = <int32_t>field[4]
     result.cpu_ticks = field[14] + field[15]
     result.children_cpu_ticks = field[16] + field[17]
+    result.minor_faults = field[10] + field[11]
+    result.major_faults = field[12] + field[13]
     result.thread_count = <int32_t>field[20]
     result.start_ticks = field[22]
     result.rss_pages = field[24]
@@ -99,7 +123,7 @@ cdef bint c_field(const char *text, size_t size, const char *name, size_t name_s
 
 
 cdef bint c_kb_field(const char *text, size_t size, const char *name, size_t name_size, uint64_t *bytes_) noexcept nogil:
-    if not c_field(text, size, name, name_size, bytes_):
+    if not c_field(text, size, name, name_size, bytes_) or bytes_[0] > MOST // 1024:
         return 0
     bytes_[0] *= 1024
     return 1
@@ -152,6 +176,13 @@ cdef int c_parse_io(const char *text, size_t size, c_ProcIo *result) noexcept no
     return 0 if c_field(text, size, b"write_bytes:", 12, &result.write_bytes) else -1
 
 
+cdef int c_parse_switches(const char *text, size_t size, uint64_t *voluntary, uint64_t *involuntary) noexcept nogil:
+    """Parse the context switches of one thread from /proc/TID/status."""
+    if not c_field(text, size, b"voluntary_ctxt_switches:", 24, voluntary):
+        return -1
+    return 0 if c_field(text, size, b"nonvoluntary_ctxt_switches:", 27, involuntary) else -1
+
+
 cdef void c_proc_path(char *path, int pid, const char *name) noexcept nogil:
     """Write "/proc/PID/name" into a buffer of at least 48 bytes."""
     snprintf(path, 48, b"/proc/%d/%s", pid, name)
@@ -174,11 +205,37 @@ cdef int c_read_stat(int pid, c_ProcStat *result) noexcept nogil:
 
 
 cdef int c_read_memory(int pid, c_ProcMemory *result) noexcept nogil:
+    """Read status by parts: the groups of the process come before its memory, and there may be 65,536 of them."""
+    cdef char[48] path
     cdef char[4096] buffer
-    cdef ssize_t got = c_slurp(pid, b"status", buffer, 4096)
-    if got < 0:
-        return <int>got
-    return 0 if c_parse_status(buffer, <size_t>got, result) == 0 else -EIO
+    cdef size_t size = 0
+    cdef ssize_t got
+    cdef uint64_t thread_count
+    cdef int descriptor, error
+    cdef bint whole
+    c_proc_path(path, pid, b"status")
+    descriptor = c_open(path, O_RDONLY | O_CLOEXEC)
+    if descriptor < 0:
+        return -errno
+    while True:
+        got = read(descriptor, buffer + size, 4096 - size)
+        if got < 0:
+            error = -errno
+            break
+        size += <size_t>got
+        if size == 0:
+            error = -ENOENT  # gone between open and read
+            break
+        whole = size < 4096 or got == 0
+        # A line that comes after all four (fs/proc/array.c) says that they are whole.
+        if whole or c_field(buffer, size, b"Threads:", 8, &thread_count):
+            error = 0 if c_parse_status(buffer, size, result) == 0 else -EIO
+            if error == 0 or whole:
+                break
+        memmove(buffer, buffer + 4096 - STATUS_TAIL, STATUS_TAIL)
+        size = STATUS_TAIL
+    close(descriptor)
+    return error
 
 
 cdef int c_read_rollup(int pid, c_ProcMemory *result) noexcept nogil:

@@ -1,5 +1,6 @@
 from libc.stdint cimport uint64_t
 
+from metercore.limit cimport c_CpuMounts
 from metercore.slots cimport c_Slot
 
 cdef enum:
@@ -9,6 +10,6 @@ cdef struct c_Context:
     uint64_t interval_ns
     uint64_t gap_ns         # a later tick is a gap: nobody knows what happened in between
     double online_cores
-    double quota_cores      # 0 = none
+    c_CpuMounts mounts      # fixed
 
 cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil

@@ -68,6 +68,55 @@ class Reading:
     @property
     def kernel_peak_memory_bytes(self) -> int | None: ...
     @property
+    def uss_bytes(self) -> int | None:
+        """Unique set size: what would be freed if the tree ended; only where it is measured at all."""
+    @property
+    def gpu_memory_bytes(self) -> int | None: ...
+    @property
+    def peak_gpu_memory_bytes(self) -> int | None: ...
+    @property
+    def avg_gpu_memory_bytes(self) -> float | None: ...
+    @property
+    def gpu_utilization_percent(self) -> float | None:
+        """Summed over GPUs, 0 to 100 each."""
+    @property
+    def peak_gpu_utilization_percent(self) -> float | None: ...
+    @property
+    def gpu_memory_byte_ns2(self) -> int:
+        """Doubled integral of GPU memory over time."""
+    @property
+    def gpu_ns(self) -> int:
+        """GPU utilization integrated over time, summed over GPUs."""
+    @property
+    def gpus(self) -> tuple[tuple[int, int | None, float | None], ...]:
+        """Index, bytes and percent of each GPU that the tree uses."""
+    @property
+    def open_file_count(self) -> int | None: ...
+    @property
+    def voluntary_switch_count(self) -> int | None: ...
+    @property
+    def involuntary_switch_count(self) -> int | None: ...
+    @property
+    def minor_fault_count(self) -> int | None: ...
+    @property
+    def major_fault_count(self) -> int | None: ...
+    @property
+    def cpu_pressure_percent(self) -> float | None:
+        """Share of the last 10 s in which some thread waited for a processor (PSI some avg10 of the cgroup)."""
+    @property
+    def memory_pressure_percent(self) -> float | None: ...
+    @property
+    def io_pressure_percent(self) -> float | None: ...
+    @property
+    def recent_peak_cpu_percent(self) -> float:
+        """The highest of the last 60 to 120 s."""
+    @property
+    def recent_peak_memory_bytes(self) -> int:
+        """The highest of the last 60 to 120 s."""
+    @property
+    def stalled(self) -> bool:
+        """The work counts its progress and has made none for 10 s and for 10 of its usual pauses."""
+    @property
     def process_count(self) -> int: ...
     @property
     def thread_count(self) -> int: ...

@@ -11,6 +11,10 @@ cdef object c_optional(uint64_t value):
     return None if value == ABSENT else value
 
 
+cdef object c_optional_percent(double value):
+    return value if value >= 0.0 else None
+
+
 cdef class Reading:
     """What is known of one attempt at one moment: a copy that does not change."""
 
@@ -125,6 +129,93 @@ cdef class Reading:
     @property
     def kernel_peak_memory_bytes(self):
         return c_optional(self.view.shown.kernel_peak_memory_bytes)
+
+    @property
+    def uss_bytes(self):
+        return c_optional(self.view.shown.uss_bytes)
+
+    @property
+    def gpu_memory_bytes(self):
+        return c_optional(self.view.shown.gpu_memory_bytes)
+
+    @property
+    def peak_gpu_memory_bytes(self):
+        return c_optional(self.view.shown.peak_gpu_memory_bytes)
+
+    @property
+    def avg_gpu_memory_bytes(self):
+        return c_optional_percent(self.view.avg_gpu_memory_bytes)
+
+    @property
+    def gpu_utilization_percent(self):
+        return c_optional_percent(self.view.shown.gpu_percent)
+
+    @property
+    def peak_gpu_utilization_percent(self):
+        return c_optional_percent(self.view.shown.peak_gpu_percent)
+
+    @property
+    def gpu_memory_byte_ns2(self):
+        return c_wide_int(self.view.gpu_memory_byte_ns2_low, self.view.gpu_memory_byte_ns2_high)
+
+    @property
+    def gpu_ns(self):
+        return self.view.gpu_ns
+
+    @property
+    def gpus(self):
+        return tuple(
+            (
+                self.view.gpus[n].index,
+                c_optional(self.view.gpus[n].memory_bytes),
+                c_optional_percent(self.view.gpus[n].percent),
+            )
+            for n in range(self.view.shown.gpu_count)
+        )
+
+    @property
+    def open_file_count(self):
+        return c_optional(self.view.shown.open_file_count)
+
+    @property
+    def voluntary_switch_count(self):
+        return c_optional(self.view.shown.voluntary_switch_count)
+
+    @property
+    def involuntary_switch_count(self):
+        return c_optional(self.view.shown.involuntary_switch_count)
+
+    @property
+    def minor_fault_count(self):
+        return c_optional(self.view.shown.minor_fault_count)
+
+    @property
+    def major_fault_count(self):
+        return c_optional(self.view.shown.major_fault_count)
+
+    @property
+    def cpu_pressure_percent(self):
+        return c_optional_percent(self.view.shown.cpu_pressure_percent)
+
+    @property
+    def memory_pressure_percent(self):
+        return c_optional_percent(self.view.shown.memory_pressure_percent)
+
+    @property
+    def io_pressure_percent(self):
+        return c_optional_percent(self.view.shown.io_pressure_percent)
+
+    @property
+    def recent_peak_cpu_percent(self):
+        return self.view.shown.recent_peak_cpu_percent
+
+    @property
+    def recent_peak_memory_bytes(self):
+        return self.view.shown.recent_peak_memory_bytes
+
+    @property
+    def stalled(self):
+        return self.view.shown.stalled != 0
 
     @property
     def process_count(self):

@@ -68,8 +68,12 @@ cdef unsigned long long LOCK_WAIT_NS = 20000000
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
+# Two counters are added, completed and failed, without overflow.
+cdef int64_t MOST_COUNT = 0x3FFFFFFFFFFFFFFF
+
+
 cdef int64_t c_clamp(int64_t value) noexcept nogil:
-    return value if value > 0 else 0
+    return min(max(value, 0), MOST_COUNT)
 
 
 cdef bint c_report_counters(const char *page, size_t size, c_Report *result) noexcept nogil:
@@ -174,7 +178,7 @@ def parse_report(bytes page not None):
     for n in range(TM_REPORT_CUSTOM_COUNT):
         name = (<const char *>block.custom[n].name)[:TM_REPORT_NAME_BYTES].split(b"\0", 1)[0]
         if name:
-            custom[name.decode("utf-8", "replace")] = block.custom[n].value
+            custom[name.decode("utf-8", "replace")] = c_clamp(block.custom[n].value)
     return Report(
         result.total_count,
         result.completed_count,

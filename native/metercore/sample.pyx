@@ -19,14 +19,18 @@ from metercore._c.linux cimport (
     pread,
 )
 from metercore._c.meter cimport tm_meter
-from metercore._c.report cimport TM_REPORT_BYTES, tm_report
+from metercore._c.report cimport TM_REPORT_BYTES, TM_REPORT_CUSTOM_COUNT, TM_REPORT_NAME_BYTES, tm_report
 from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
 from metercore.cgroup cimport c_parse_io_stat, c_read_ids
 from metercore.clock cimport c_boottime_ns, c_realtime_ns
-from metercore.cpu cimport c_allowed_cores, c_cpu_total
+from metercore.backend cimport c_Look
+from metercore.cpu cimport c_cpu_total
 from metercore.crc cimport c_crc32
+from metercore.details cimport c_take_details
 from metercore.descriptors cimport c_may_keep, c_read_path
+from metercore.epochs cimport c_epochs_update
 from metercore.eta cimport c_eta_update
+from metercore.limit cimport c_limit_cores
 from metercore.memory cimport c_is_empty, c_memory_held, c_read_counts, c_read_kernel_peak
 from metercore.meterpage cimport c_boot_id, c_meter_read, c_meter_store
 from metercore.peak cimport c_peak_update
@@ -37,7 +41,7 @@ from metercore.report cimport c_report_counters, c_report_text
 from metercore.slots cimport (
     ABSENT,
     SOURCE_CGROUP,
-    SOURCE_PROCFS,
+    SOURCE_NONE,
     c_Member,
     c_member_add,
     c_Slot,
@@ -59,6 +63,8 @@ cdef uint64_t SLOW_NS = 10 * 1000000000u
 # Published for so long, that a subscriber at 1 Hz sees it.
 cdef uint64_t GAP_SHOWN_NS = 2000000000u
 cdef uint64_t SOONEST_PERSIST_NS = 250000000u
+# A quota can be as low as 1 ms in 1 s.
+cdef double LEAST_CORES = 0.001
 
 cdef enum:
     MOST_IDS = 2048
@@ -72,6 +78,8 @@ cdef int64_t c_integrated_realtime(const c_Slot *slot, uint64_t now_ns) noexcept
 cdef void c_persist(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     """Write the account to the meter page. That it cannot be written does not stop the metering."""
     slot.last_persist_ns = now_ns
+    if slot.meter_path == NULL:
+        return
     slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
     c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
 
@@ -86,7 +94,9 @@ cdef uint64_t c_started_ns(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     cdef c_ProcStat main
     cdef uint64_t boot_ns = c_boottime_ns()
     cdef uint64_t age = 0
-    snprintf(path, 4200, b"%s/pid", slot.directory)
+    path[0] = 0
+    if slot.directory != NULL:
+        snprintf(path, 4200, b"%s/pid", slot.directory)
     if (
         c_read_path(path, <char *>&record, sizeof(record)) == <ssize_t>sizeof(record)
         and record.magic == TM_MAGIC_PID
@@ -106,7 +116,7 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     cdef tm_meter saved
     cdef char[40] boot_id
     c_boot_id(boot_id)
-    if c_meter_read(slot.meter_path, &saved) == 0:
+    if slot.meter_path != NULL and c_meter_read(slot.meter_path, &saved) == 0:
         account[0] = saved
         account.had_gap = 1
         if memcmp(saved.boot_id, boot_id, 40) != 0:
@@ -129,17 +139,25 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     account.last_monotonic_ns = now_ns
 
 
-cdef void c_start(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil:
+cdef void c_limit(c_Slot *slot, const c_Context *context) noexcept nogil:
+    """Read how many cores the main process may use; it keeps those it had when it has gone."""
+    if slot.main_pid > 0:
+        c_limit_cores(&context.mounts, slot.main_pid, &slot.allowed_cores)
+    slot.allowed_cores = max(slot.allowed_cores, LEAST_CORES)
+
+
+cdef void c_start(c_Slot *slot, const c_Context *context, const c_Look *look, uint64_t now_ns) noexcept nogil:
     """Go on from the meter page, if there is one, and take the first sample."""
     c_resume(slot, now_ns)
     if slot.in_tree and slot.main_pid > 0:
         c_member_add(slot, slot.main_pid, 0)
-    slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
+    slot.allowed_cores = context.online_cores
+    c_limit(slot, context)
     # Spread the slow reads of slots that were opened together.
     slot.last_slow_ns = now_ns - (<uint64_t>slot.index * 157000000u) % SLOW_NS
     # A page is written after a quarter of a second: an attempt that did not last as long is settled from its end as well.
     slot.last_persist_ns = now_ns
-    c_sample(slot, context, now_ns, 0, 0, 0)
+    c_sample(slot, context, look, now_ns, 0, 0, 0)
 
 
 # ----------------------------------------------------------------------------------------------------------- report
@@ -149,13 +167,23 @@ cdef void c_open_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     """The file is the task's: it may be missing, or anything else than a file."""
     cdef c_stat facts
     cdef uint64_t age = now_ns - slot.account.first_monotonic_ns
-    if now_ns < slot.next_report_try_ns:
+    if now_ns < slot.next_report_try_ns or slot.report_path == NULL:
         return
     slot.next_report_try_ns = now_ns + (SECOND // 10 if age < 10 * SECOND else SECOND)
     slot.report_descriptor = c_open(slot.report_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     if slot.report_descriptor >= 0 and (fstat(slot.report_descriptor, &facts) != 0 or not S_ISREG(facts.st_mode)):
         close(slot.report_descriptor)
         slot.report_descriptor = -1
+
+
+cdef void c_take_custom(c_Slot *slot, const tm_report *block) noexcept nogil:
+    """Take those of the work's own counters that have a price."""
+    cdef int n, k
+    for n in range(slot.tariff.custom_count):
+        for k in range(TM_REPORT_CUSTOM_COUNT):
+            if memcmp(block.custom[k].name, slot.tariff.custom[n].name, TM_REPORT_NAME_BYTES) == 0:
+                slot.custom_counts[n] = max(block.custom[k].value, 0)
+                break
 
 
 cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
@@ -168,6 +196,7 @@ cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
             return
     got = pread(slot.report_descriptor, page, TM_REPORT_BYTES, 0)
     if got == <ssize_t>TM_REPORT_BYTES and c_report_counters(page, <size_t>got, &slot.report):
+        c_take_custom(slot, <const tm_report *>page)
         if (<tm_report *>page).text_serial != slot.report.text_serial:
             c_report_text(page, <size_t>got, &slot.report)
     if not kept and not c_may_keep():
@@ -213,8 +242,8 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
     cdef uint64_t read_bytes = 0
     cdef uint64_t write_bytes = 0
     cdef ssize_t got
-    if slot.cgroup_v2 != NULL:
-        snprintf(path, 4200, b"%s/io.stat", slot.cgroup_v2)
+    if slot.cgroup_is_v2:
+        snprintf(path, 4200, b"%s/io.stat", slot.cgroup)
         got = c_read_path(path, text, 8192)
         if got > 0 and c_parse_io_stat(text, <size_t>got, &read_bytes, &write_bytes):
             c_grow_io(slot, read_bytes, write_bytes)
@@ -228,19 +257,19 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
     if slot.in_tree:
         for n in range(slot.member_count):
             member = &slot.members[n]
-            if member.io_clock_ns != member.clock_ns or member.clock_ns == 0:  # it ran since
+            if member.io_own_ns != member.own_ns or member.own_ns == 0:  # it ran since
                 got = c_read_io(member.pid, &one)
                 if got == -EACCES:  # not ours to read, so the sum would be of some only
                     return
                 if got != 0:
                     continue
-                member.io_clock_ns = member.clock_ns
+                member.io_own_ns = member.own_ns
                 member.read_bytes = one.read_bytes
                 member.write_bytes = one.write_bytes
             read_bytes += member.read_bytes
             write_bytes += member.write_bytes
     else:
-        snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup_v2)
+        snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup)
         count = min(c_read_ids(path, ids, MOST_IDS), MOST_IDS)
         for n in range(count):
             got = c_read_io(ids[n], &one)
@@ -301,6 +330,7 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint fresh, bin
         slot.account.last_monotonic_ns = min(slot.account.first_monotonic_ns, now_ns)
     c_integrate(slot, held, now_ns)
     slot.memory_total_bytes = held
+    c_epochs_update(&slot.recent_memory, now_ns, <double>held)
     slot.account.memory_source = <uint32_t>source
     slot.account.sample_count += 1
     if held > slot.account.peak_memory_bytes:
@@ -320,7 +350,8 @@ cdef void c_take_cpu(
     # Without a cgroup a newcomer's CPU arrives with the sweep that finds it, so only what lies between two sweeps is a
     # window; and not while somebody's time is on its way to who will reap him.
     if slot.source == SOURCE_CGROUP or (swept and not slot.dipped):
-        c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap)
+        if c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap) and not gap:
+            c_epochs_update(&slot.recent_cores, now_ns, slot.cores.now_cores)
         slot.account.peak_cpu_cores = max(slot.account.peak_cpu_cores, slot.cores.peak_cores)
 
 
@@ -334,7 +365,7 @@ cdef bint c_is_quiet(c_Slot *slot, uint64_t now_ns) noexcept nogil:
 
 
 cdef void c_sample(
-    c_Slot *slot, const c_Context *context, uint64_t now_ns, bint swept, bint asleep, bint last
+    c_Slot *slot, const c_Context *context, const c_Look *look, uint64_t now_ns, bint swept, bint asleep, bint last
 ) noexcept nogil:
     """Take one sample at `now_ns`; the caller holds work_lock.
 
@@ -349,7 +380,9 @@ cdef void c_sample(
     cdef uint64_t total_ns = 0
     cdef bint known, ran
     asleep = asleep and slot.quiet and not wants_report and not gap
-    known = not asleep and c_cpu_total(slot, swept or last, &total_ns)
+    if last:
+        slot.reaped_due = 1
+    known = not asleep and c_cpu_total(slot, look, swept or last, &total_ns)
     ran = known and slot.ran
     if asleep or (slot.quiet and not ran and not wants_report and not gap):
         # A sleeping task costs one read per tick, or none, and shows once a second that it still sleeps.
@@ -360,11 +393,11 @@ cdef void c_sample(
     pause = min(max(age // MEMORY_SHARE_OF_AGE, context.interval_ns), SECOND)
     if first and not known and slot.source == SOURCE_CGROUP and slot.shim_pid > 0:
         # The cgroup cannot be read after all: fall back to its processes.
-        slot.source = SOURCE_PROCFS
+        slot.source = SOURCE_NONE
         slot.in_tree = 1
         if slot.main_pid > 0:
             c_member_add(slot, slot.main_pid, 0)
-        known = c_cpu_total(slot, 1, &total_ns)
+        known = c_cpu_total(slot, look, 1, &total_ns)
     if known:
         c_take_cpu(slot, context, total_ns, now_ns, gap, swept)
     if gap:
@@ -385,11 +418,12 @@ cdef void c_sample(
         if first or last or slow or now_ns + context.interval_ns // 2 >= slot.last_io_ns + SECOND:
             slot.last_io_ns = now_ns
             c_take_io(slot)
+            c_take_details(slot, now_ns, last)
     elif gap or not slot.dirty:
         c_hold_memory(slot, now_ns)
     if slow and not last:
         slot.last_slow_ns = now_ns
-        slot.allowed_cores = c_allowed_cores(slot, context.online_cores, context.quota_cores)
+        c_limit(slot, context)
         c_read_kernel_peak(slot)
     pause = min(max(age // 4, SOONEST_PERSIST_NS), SECOND)
     if now_ns >= slot.last_persist_ns + pause and (slot.dirty or ran or slow):

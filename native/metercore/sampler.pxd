@@ -2,10 +2,12 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from posix.time cimport clockid_t
 
 from metercore._c.pthread cimport pthread_cond_t, pthread_mutex_t, pthread_t
-from metercore.encode cimport c_Tariff
+from metercore.backend cimport c_Backend, c_Look
+from metercore.encode cimport c_GpuNames
 from metercore.publish cimport c_Context
 from metercore.settle cimport c_Ending
 from metercore.slots cimport c_Slot, c_Slots, c_View
+from metercore.tariff cimport c_Tariff, Tariff
 from metercore.tree cimport c_Tree
 
 cdef struct c_RootChange:
@@ -15,8 +17,9 @@ cdef struct c_RootChange:
 
 # The cgroup that holds the tasks' cgroups. While its total stands still, so does that of each of them.
 cdef struct c_Parent:
-    char *path               # of its cpu.stat
+    char *path               # of its cpu.stat or cpuacct.usage
     int descriptor
+    bint v1                  # it is cpuacct.usage
     bint ran
     uint64_t last_total_ns
 
@@ -29,6 +32,7 @@ cdef struct c_Sampler:
     c_Parent[MOST_PARENTS] parents   # grows under slots.lock, never shrinks; values are of whoever ticks
     int parent_count
     # ---- of whoever ticks: the thread, or one caller at a time
+    c_Backend backend        # but `base`, which is fixed
     c_Tree tree
     c_Slot **work            # copy of slots.open as of work_change
     uint64_t *work_handles
@@ -64,9 +68,12 @@ cdef struct c_Sampler:
 
 cdef class Sampler:
     cdef c_Sampler *c
-    cdef c_Tariff tariff
+    cdef c_GpuNames gpu_names
+    cdef list tariffs        # every one that was given: slots point into them
+    cdef const c_Tariff *kept_tariff(self, Tariff wanted) except NULL
     cdef c_Slot *slot_of(self, uint64_t handle) except NULL
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil
     cdef void join(self) noexcept
     cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil
-    cdef int parent_of(self, str cgroup_v2) except -2
+    cdef int parent_of(self, str cgroup, str name, bint v1) except -2
+    cdef void quick_look(self, c_Look *look) noexcept nogil

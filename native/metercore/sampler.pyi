@@ -1,12 +1,15 @@
 """The sampler: one native thread that meters every open slot at a fixed rate, and what Python may ask of it."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from metercore.reading import Reading
+from metercore.tariff import Tariff
 
 SLOWEST_HZ: float
 FASTEST_HZ: float
 DEFAULT_HZ: float
+DEFAULT_TARIFF: Tariff
 
 class SamplerStats(NamedTuple):
     """What the sampler itself did and cost since it was made."""
@@ -30,10 +33,11 @@ class Sampler:
     """Meter process trees: `open` gives a handle, everything else asks by it.
 
     With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
-    one that was finished raises KeyError. `quota_cores` bounds what a task may use beside its affinity; None = no quota.
+    one that was finished raises KeyError. `backend` forces how processes without a cgroup are read, "bpf", "clock" or "procfs";
+    "auto" chooses, and chooses anew when one fails. Raises ValueError, or OSError for one that does not work here.
     """
 
-    def __init__(self, hz: float = ..., *, start: bool = True, quota_cores: float | None = None) -> None: ...
+    def __init__(self, hz: float = ..., *, start: bool = True, backend: str = "auto") -> None: ...
     def start(self) -> None:
         """Start the thread unless it runs. Signals are blocked in it: they are the main thread's."""
     def close(self) -> None:
@@ -41,10 +45,11 @@ class Sampler:
     @property
     def hz(self) -> float:
         """Ticks per second."""
+    @property
+    def backend(self) -> str:
+        """What the newest tick read processes without a cgroup with: "bpf", "clock" or "procfs"."""
     def set_hz(self, hz: float) -> None:
         """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
-    def set_tariff(self, name: str, per_core_hour: float, per_gib_hour: float) -> None:
-        """Price tokens so from now on; integrals are not touched. The name is at most 128 bytes of UTF-8."""
     def tick(self, skip_seconds: float = 0.0) -> None:
         """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first."""
     def stats(self) -> SamplerStats:
@@ -57,16 +62,27 @@ class Sampler:
         *,
         cgroup_v2: str = "",
         cgroup_v1_memory: str = "",
+        cgroup_v1_cpuacct: str = "",
         total_count: int = 0,
         total_size: int = 0,
-        backend: Literal["auto", "procfs"] = "auto",
+        tariff: Tariff | None = None,
     ) -> int:
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
-        The first sample is taken before this returns. CPU is read from `cgroup_v2` and memory from its memory.stat or that of
-        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Raises MemoryError.
+        The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
+        memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
+        `tariff`, or by the default one. Raises MemoryError.
         """
-    def set_earlier(self, handle: int, cpu_ns: int, memory_byte_ns2: int) -> None:
+    def set_earlier(
+        self,
+        handle: int,
+        cpu_ns: int,
+        memory_byte_ns2: int,
+        *,
+        gpu_memory_byte_ns2: int = 0,
+        gpu_ns: int = 0,
+        custom: Mapping[str, int] | None = None,
+    ) -> None:
         """Add the integrals of earlier attempts to the tokens that `hot` shows."""
     def hot(self, handle: int) -> bytes:
         """Return the changing fields of TaskStatus as of the last tick, encoded."""
@@ -88,6 +104,10 @@ class Sampler:
         read_bytes: int | None = None,
         write_bytes: int | None = None,
         kernel_peak_memory_bytes: int = 0,
+        minor_fault_count: int = 0,
+        major_fault_count: int = 0,
+        voluntary_switch_count: int = 0,
+        involuntary_switch_count: int = 0,
     ) -> Reading:
         """Take the last sample, put over it what is known of the end, persist the account, close the slot; return it all.
 

@@ -7,7 +7,7 @@ take its first and last sample in the calling thread, with the GIL released.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset, strdup
+from libc.string cimport memcmp, memcpy, memset, strdup
 from posix.signal cimport sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, clockid_t, timespec
 
@@ -32,10 +32,12 @@ from metercore._c.pthread cimport (
     pthread_sigmask,
     sigfillset,
 )
+from metercore.backend cimport c_backend_close, c_backend_open, c_Look
 from metercore.clock cimport c_monotonic_ns
 from metercore.descriptors cimport c_keep_closed
 from metercore.encode cimport HOT_BYTES, c_encode_hot
 from metercore.errors cimport raise_errno
+from metercore.limit cimport c_cpu_mounts
 from metercore.meterpage cimport c_meter_store, c_meter_write
 from metercore.publish cimport GAP_INTERVALS
 from metercore.reading cimport Reading
@@ -46,7 +48,7 @@ from metercore.slots cimport (
     HOLD_CGROUP_V2,
     HOLD_PROCESSES,
     SOURCE_CGROUP,
-    SOURCE_PROCFS,
+    SOURCE_NONE,
     c_Slot,
     c_slot_give,
     c_slot_list,
@@ -58,6 +60,7 @@ from metercore.slots cimport (
     c_slots_open,
     c_View,
 )
+from metercore.tariff cimport c_Tariff, Tariff
 from metercore.tick cimport c_run, c_tick
 from metercore.tokens cimport c_int_wide
 from metercore.tree cimport c_tree_close, c_tree_open
@@ -65,9 +68,14 @@ from metercore.tree cimport c_tree_close, c_tree_open
 import os
 from typing import NamedTuple
 
+from metercore.backend import NAMES, source_of
+
 SLOWEST_HZ = 0.1
 FASTEST_HZ = 20.0
 DEFAULT_HZ = 10.0
+
+
+DEFAULT_TARIFF = Tariff("default", 1)
 
 
 class SamplerStats(NamedTuple):
@@ -100,7 +108,8 @@ cdef class Sampler:
     """Meter process trees: `open` gives a handle, everything else asks by it.
 
     With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
-    one that was finished raises KeyError. `quota_cores` bounds what a task may use beside its affinity; None = no quota.
+    one that was finished raises KeyError. `backend` forces how processes without a cgroup are read, "bpf", "clock" or "procfs";
+    "auto" chooses, and chooses anew when one fails. Raises ValueError, or OSError for one that does not work here.
     """
 
     def __cinit__(self):
@@ -117,15 +126,16 @@ cdef class Sampler:
         pthread_condattr_destroy(&attributes)
         self.c.pss_budget_ns = 50e6
         self.c.context.online_cores = <double>sysconf(_SC_NPROCESSORS_ONLN)
-        memset(&self.tariff, 0, sizeof(self.tariff))
+        memset(&self.gpu_names, 0, sizeof(self.gpu_names))
+        self.tariffs = []
 
-    def __init__(self, double hz=DEFAULT_HZ, *, start=True, quota_cores=None):
+    def __init__(self, double hz=DEFAULT_HZ, *, start=True, str backend not None="auto"):
         cdef int error = c_tree_open(&self.c.tree)
         if error != 0:
             raise_errno(-error, None)
-        self.c.context.quota_cores = quota_cores or 0.0
+        c_cpu_mounts(b"/proc/self/mountinfo", &self.c.context.mounts)
+        c_backend_open(&self.c.backend, source_of(backend))
         self.set_hz(hz)
-        self.set_tariff("default-1", 1020.0, 100.0)
         if start:
             self.start()
 
@@ -139,6 +149,7 @@ cdef class Sampler:
             free(self.c.parents[n].path)
         c_slots_close(&self.c.slots)
         c_tree_close(&self.c.tree)
+        c_backend_close(&self.c.backend)
         pthread_cond_destroy(&self.c.wake)
         pthread_mutex_destroy(&self.c.wake_lock)
         pthread_mutex_destroy(&self.c.roots_lock)
@@ -191,6 +202,11 @@ cdef class Sampler:
         """Ticks per second."""
         return 1e9 / <double>self.c.context.interval_ns
 
+    @property
+    def backend(self):
+        """What the newest tick read processes without a cgroup with: "bpf", "clock" or "procfs"."""
+        return NAMES[self.c.backend.shown]
+
     def set_hz(self, double hz):
         """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
         if not SLOWEST_HZ <= hz <= FASTEST_HZ:
@@ -202,15 +218,14 @@ cdef class Sampler:
         pthread_cond_signal(&self.c.wake)
         pthread_mutex_unlock(&self.c.wake_lock)
 
-    def set_tariff(self, str name not None, double per_core_hour, double per_gib_hour):
-        """Price tokens so from now on; integrals are not touched. The name is at most 128 bytes of UTF-8."""
-        cdef bytes encoded = name.encode()
-        if len(encoded) > 128:
-            raise ValueError("the name of a tariff is at most 128 bytes")
-        memcpy(self.tariff.name, <const char *>encoded, <size_t>len(encoded))
-        self.tariff.name_bytes = <int>len(encoded)
-        self.tariff.per_core_hour = per_core_hour
-        self.tariff.per_gib_hour = per_gib_hour
+    cdef const c_Tariff *kept_tariff(self, Tariff wanted) except NULL:
+        """The address of a tariff with these very prices; it stays as long as the sampler."""
+        cdef Tariff one
+        for one in self.tariffs:
+            if memcmp(&one.c, &wanted.c, sizeof(c_Tariff)) == 0:
+                return &one.c
+        self.tariffs.append(wanted)
+        return &wanted.c
 
     def tick(self, double skip_seconds=0.0):
         """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first."""
@@ -267,9 +282,15 @@ cdef class Sampler:
             self.c.tree_slots -= 1
         pthread_mutex_unlock(&self.c.roots_lock)
 
-    cdef int parent_of(self, str cgroup_v2) except -2:
+    cdef void quick_look(self, c_Look *look) noexcept nogil:
+        """How a single slot is read outside of ticks: a pass would cost more than it saves, and its rows are the thread's."""
+        look.source = self.c.backend.base
+        look.rows = NULL
+        look.now_ns = 0
+
+    cdef int parent_of(self, str cgroup, str name, bint v1) except -2:
         """Find or add the entry of the cgroup around this one; -1 when there is none, or too many."""
-        cdef bytes path = os.fsencode(os.path.dirname(cgroup_v2) + "/cpu.stat")
+        cdef bytes path = os.fsencode(f"{os.path.dirname(cgroup)}/{name}")
         cdef int n
         for n in range(self.c.parent_count):
             if <bytes>self.c.parents[n].path == path:
@@ -279,6 +300,7 @@ cdef class Sampler:
         n = self.c.parent_count
         self.c.parents[n].path = c_copy(os.fsdecode(path))
         self.c.parents[n].descriptor = -1
+        self.c.parents[n].v1 = v1
         self.c.parents[n].ran = 1
         pthread_mutex_lock(&self.c.slots.lock)
         self.c.parent_count += 1
@@ -293,19 +315,20 @@ cdef class Sampler:
         *,
         str cgroup_v2 not None="",
         str cgroup_v1_memory not None="",
+        str cgroup_v1_cpuacct not None="",
         int64_t total_count=0,
         int64_t total_size=0,
-        str backend not None="auto",
+        Tariff tariff=None,
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
-        The first sample is taken before this returns. CPU is read from `cgroup_v2` and memory from its memory.stat or that of
-        `cgroup_v1_memory`, as far as they exist; `backend="procfs"` ignores both. Raises MemoryError.
+        The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
+        memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
+        `tariff`, or by the default one. Raises MemoryError.
         """
         cdef c_Slot *slot
+        cdef c_Look look
         cdef uint64_t handle
-        if backend not in ("auto", "procfs"):
-            raise ValueError('backend is "auto" or "procfs"')
         slot = c_slot_take(&self.c.slots)
         if slot == NULL:
             raise MemoryError
@@ -314,50 +337,72 @@ cdef class Sampler:
         slot.main_pid = main_pid
         slot.spec_total_count = total_count
         slot.spec_total_size = total_size
+        slot.tariff = self.kept_tariff(DEFAULT_TARIFF if tariff is None else tariff)
         try:
             slot.directory = c_copy(directory)
             slot.report_path = c_copy(directory + "/task/report")
             slot.meter_path = c_copy(directory + "/meter")
             slot.gone_path = c_copy(directory + "/gone")
-            slot.source = SOURCE_PROCFS
             slot.hold = HOLD_PROCESSES
-            if backend == "auto":
-                if cgroup_v2 and os.path.exists(cgroup_v2 + "/cpu.stat"):
+            for cgroup, name, v1 in ((cgroup_v2, "cpu.stat", False), (cgroup_v1_cpuacct, "cpuacct.usage", True)):
+                if slot.cgroup == NULL and cgroup and os.path.exists(f"{cgroup}/{name}"):
                     slot.source = SOURCE_CGROUP
-                    slot.cgroup_v2 = c_copy(cgroup_v2)
-                    slot.cpu_path = c_copy(cgroup_v2 + "/cpu.stat")
-                    slot.parent = self.parent_of(cgroup_v2)
-                if cgroup_v2 and os.path.exists(cgroup_v2 + "/memory.stat"):
-                    slot.hold = HOLD_CGROUP_V2
-                    slot.cgroup_memory = c_copy(cgroup_v2)
-                elif cgroup_v1_memory and os.path.exists(cgroup_v1_memory + "/memory.stat"):
-                    slot.hold = HOLD_CGROUP_V1
-                    slot.cgroup_memory = c_copy(cgroup_v1_memory)
-                if slot.cgroup_memory != NULL:
-                    slot.memory_path = c_copy(os.fsdecode(slot.cgroup_memory) + "/memory.stat")
+                    slot.cgroup = c_copy(cgroup)
+                    slot.cgroup_is_v2 = not v1
+                    slot.cpu_v1 = v1
+                    slot.cpu_path = c_copy(f"{cgroup}/{name}")
+                    slot.parent = self.parent_of(cgroup, name, v1)
+            if cgroup_v2 and os.path.exists(cgroup_v2 + "/memory.stat"):
+                slot.hold = HOLD_CGROUP_V2
+                slot.cgroup_memory = c_copy(cgroup_v2)
+            elif cgroup_v1_memory and os.path.exists(cgroup_v1_memory + "/memory.stat"):
+                slot.hold = HOLD_CGROUP_V1
+                slot.cgroup_memory = c_copy(cgroup_v1_memory)
+            if slot.cgroup_memory != NULL:
+                slot.memory_path = c_copy(os.fsdecode(slot.cgroup_memory) + "/memory.stat")
         except BaseException:
             c_slot_release(slot)
             c_slot_give(&self.c.slots, slot)
             raise
-        slot.in_tree = slot.source == SOURCE_PROCFS
+        slot.in_tree = slot.source == SOURCE_NONE
+        self.quick_look(&look)
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
-            c_start(slot, &self.c.context, c_monotonic_ns() + self.c.skipped_ns)
+            c_start(slot, &self.c.context, &look, c_monotonic_ns() + self.c.skipped_ns)
             if slot.in_tree:
                 self.add_root(slot, 1)
             pthread_mutex_unlock(&slot.work_lock)
             c_slot_list(&self.c.slots, slot)
         return handle
 
-    def set_earlier(self, uint64_t handle, uint64_t cpu_ns, memory_byte_ns2):
+    def set_earlier(
+        self,
+        uint64_t handle,
+        uint64_t cpu_ns,
+        memory_byte_ns2,
+        *,
+        gpu_memory_byte_ns2=0,
+        uint64_t gpu_ns=0,
+        custom=None,
+    ):
         """Add the integrals of earlier attempts to the tokens that `hot` shows."""
         cdef c_Slot *slot = self.slot_of(handle)
-        cdef uint64_t low, high
+        cdef uint64_t low, high, gpu_low, gpu_high
+        cdef uint64_t[16] counts
+        cdef int n
         c_int_wide(memory_byte_ns2, &low, &high)
+        c_int_wide(gpu_memory_byte_ns2, &gpu_low, &gpu_high)
+        memset(counts, 0, sizeof(counts))
+        for n in range(slot.tariff.custom_count):
+            counts[n] = (custom or {}).get(slot.tariff.custom[n].name.decode(), 0)
         pthread_mutex_lock(&slot.view_lock)
         slot.view.earlier_cpu_ns = cpu_ns
         slot.view.earlier_byte_ns2_low = low
         slot.view.earlier_byte_ns2_high = high
+        slot.view.earlier_gpu_byte_ns2_low = gpu_low
+        slot.view.earlier_gpu_byte_ns2_high = gpu_high
+        slot.view.earlier_gpu_ns = gpu_ns
+        memcpy(slot.view.earlier_custom_counts, counts, sizeof(counts))
         slot.view.version += 1
         pthread_mutex_unlock(&slot.view_lock)
 
@@ -367,7 +412,7 @@ cdef class Sampler:
         cdef c_Slot *slot = self.slot_of(handle)
         cdef int size
         pthread_mutex_lock(&slot.view_lock)
-        size = c_encode_hot(&slot.view, &self.tariff, out)
+        size = c_encode_hot(&slot.view, slot.tariff, &self.gpu_names, out)
         pthread_mutex_unlock(&slot.view_lock)
         return (<char *>out)[:size]
 
@@ -394,7 +439,9 @@ cdef class Sampler:
         """Take the last sample, close the account, persist it, copy it into the view, release the slot; under work_lock."""
         cdef uint64_t now_ns = c_monotonic_ns() + self.c.skipped_ns
         cdef uint64_t life_ns
-        c_sample(slot, &self.c.context, now_ns, 0, 0, 1)
+        cdef c_Look look
+        self.quick_look(&look)
+        c_sample(slot, &self.c.context, &look, now_ns, 0, 0, 1)
         slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
         # The wall clock may have been set meanwhile; the last value is never held beyond now.
         ending.most_held_ns = now_ns - min(slot.account.last_monotonic_ns, now_ns)
@@ -403,7 +450,7 @@ cdef class Sampler:
             life_ns = now_ns - min(slot.account.first_monotonic_ns, now_ns)
         if slot.meter_descriptor >= 0:
             c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
-        else:
+        elif slot.meter_path != NULL:
             c_meter_write(slot.meter_path, &slot.account)
         if kernel_peak_bytes > 0:
             slot.view.shown.kernel_peak_memory_bytes = kernel_peak_bytes
@@ -425,6 +472,10 @@ cdef class Sampler:
         read_bytes=None,
         write_bytes=None,
         kernel_peak_memory_bytes=0,
+        minor_fault_count=0,
+        major_fault_count=0,
+        voluntary_switch_count=0,
+        involuntary_switch_count=0,
     ):
         """Take the last sample, put over it what is known of the end, persist the account, close the slot; return it all.
 
@@ -436,7 +487,8 @@ cdef class Sampler:
         cdef uint64_t peak = kernel_peak_memory_bytes
         cdef bint open_ = 0
         c_fill_ending(
-            &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+            &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes,
+            minor_fault_count, major_fault_count, voluntary_switch_count, involuntary_switch_count,
         )
         with nogil:
             pthread_mutex_lock(&slot.work_lock)

@@ -11,6 +11,10 @@ cdef struct c_Ending:
     uint64_t max_rss_bytes
     uint64_t read_bytes         # ABSENT = not readable
     uint64_t write_bytes
+    uint64_t minor_fault_count  # 0 = not recorded; likewise the next
+    uint64_t major_fault_count
+    uint64_t voluntary_switch_count
+    uint64_t involuntary_switch_count
     uint64_t most_held_ns       # bound of how long the last value is held; ABSENT = none
 
 cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_cores) noexcept nogil
@@ -18,5 +22,6 @@ cdef void c_final_view(
     c_View *view, const tm_meter *account, uint64_t life_ns, double allowed_cores, double online_cores
 ) noexcept nogil
 cdef int c_fill_ending(
-    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes,
+    minor_fault_count, major_fault_count, voluntary_switch_count, involuntary_switch_count,
 ) except -1

@@ -13,6 +13,10 @@ def settle_files(
     read_bytes: int | None = None,
     write_bytes: int | None = None,
     kernel_peak_memory_bytes: int = 0,
+    minor_fault_count: int = 0,
+    major_fault_count: int = 0,
+    voluntary_switch_count: int = 0,
+    involuntary_switch_count: int = 0,
 ) -> Reading:
     """Close the account of an attempt that is not open: from its meter page, if it has one, and what is known of its end.
 

@@ -8,19 +8,34 @@ start) to that maximum at its end, the source is RSS. For a task of 20 ms this i
 """
 
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memset
 
 from metercore._c.linux cimport _SC_NPROCESSORS_ONLN, sysconf
 from metercore._c.meter cimport tm_meter
 from metercore.meterpage cimport c_meter_read, c_meter_write
 from metercore.reading cimport Reading
-from metercore.slots cimport ABSENT, MEMORY_RSS, SOURCE_CGROUP, SOURCE_RUSAGE, c_Shown, c_View
+from metercore.slots cimport (
+    ABSENT,
+    MEMORY_RSS,
+    SOURCE_CGROUP,
+    SOURCE_RUSAGE,
+    UNKNOWN,
+    c_account_clear,
+    c_Shown,
+    c_View,
+    c_view_clear,
+)
 from metercore.tokens cimport c_add_trapezoid, c_wide_double
 
 import os
 
 # Nobody looked for longer than this before the end: the account says that it has a hole.
 cdef int64_t GAP_NS = 5000000000
+
+
+cdef void c_grow_known(uint64_t *count, uint64_t recorded) noexcept nogil:
+    """Take over what the shim counted of all it reaped; a tree in which nothing at all happened was not recorded."""
+    if recorded > 0 and (count[0] == ABSENT or count[0] < recorded):
+        count[0] = recorded
 
 
 cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_cores) noexcept nogil:
@@ -68,6 +83,10 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
         account.io_read_bytes = ending.read_bytes
     if ending.write_bytes != ABSENT and (account.io_write_bytes == ABSENT or account.io_write_bytes < ending.write_bytes):
         account.io_write_bytes = ending.write_bytes
+    c_grow_known(&account.minor_fault_count, ending.minor_fault_count)
+    c_grow_known(&account.major_fault_count, ending.major_fault_count)
+    c_grow_known(&account.voluntary_switch_count, ending.voluntary_switch_count)
+    c_grow_known(&account.involuntary_switch_count, ending.involuntary_switch_count)
     if life_ns > 0:
         average = min(<double>account.cpu_ns / <double>life_ns, online_cores)
         account.peak_cpu_cores = max(account.peak_cpu_cores, average)
@@ -103,6 +122,25 @@ cdef void c_final_view(
             c_wide_double(account.memory_byte_ns2_low, account.memory_byte_ns2_high) / (2.0 * life),
             <double>account.peak_memory_bytes,
         )
+    s.gpu_memory_bytes = account.gpu_memory_bytes
+    s.peak_gpu_memory_bytes = account.peak_gpu_memory_bytes
+    s.peak_gpu_percent = account.peak_gpu_percent
+    s.voluntary_switch_count = account.voluntary_switch_count
+    s.involuntary_switch_count = account.involuntary_switch_count
+    s.minor_fault_count = account.minor_fault_count
+    s.major_fault_count = account.major_fault_count
+    s.recent_peak_cpu_percent = max(s.recent_peak_cpu_percent, s.cpu_percent)
+    s.recent_peak_memory_bytes = max(s.recent_peak_memory_bytes, s.memory_bytes)
+    s.stalled = 0
+    view.avg_gpu_memory_bytes = UNKNOWN
+    if account.peak_gpu_memory_bytes != ABSENT and life_ns > 0:
+        view.avg_gpu_memory_bytes = min(
+            c_wide_double(account.gpu_memory_byte_ns2_low, account.gpu_memory_byte_ns2_high) / (2.0 * life),
+            <double>account.peak_gpu_memory_bytes,
+        )
+    view.gpu_memory_byte_ns2_low = account.gpu_memory_byte_ns2_low
+    view.gpu_memory_byte_ns2_high = account.gpu_memory_byte_ns2_high
+    view.gpu_ns = account.gpu_ns
     view.sample_time = <double>account.last_realtime_ns * 1e-9
     view.memory_byte_ns2_low = account.memory_byte_ns2_low
     view.memory_byte_ns2_high = account.memory_byte_ns2_high
@@ -110,7 +148,8 @@ cdef void c_final_view(
 
 
 cdef int c_fill_ending(
-    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes
+    c_Ending *ending, double start_time, double end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes,
+    minor_fault_count, major_fault_count, voluntary_switch_count, involuntary_switch_count,
 ) except -1:
     ending.start_time = start_time
     ending.end_time = end_time
@@ -120,6 +159,10 @@ cdef int c_fill_ending(
     ending.read_bytes = ABSENT if read_bytes is None else read_bytes
     ending.write_bytes = ABSENT if write_bytes is None else write_bytes
     ending.most_held_ns = ABSENT
+    ending.minor_fault_count = minor_fault_count
+    ending.major_fault_count = major_fault_count
+    ending.voluntary_switch_count = voluntary_switch_count
+    ending.involuntary_switch_count = involuntary_switch_count
     return 0
 
 
@@ -134,6 +177,10 @@ def settle_files(
     read_bytes=None,
     write_bytes=None,
     kernel_peak_memory_bytes=0,
+    minor_fault_count=0,
+    major_fault_count=0,
+    voluntary_switch_count=0,
+    involuntary_switch_count=0,
 ):
     """Close the account of an attempt that is not open: from its meter page, if it has one, and what is known of its end.
 
@@ -145,11 +192,13 @@ def settle_files(
     cdef double online = <double>sysconf(_SC_NPROCESSORS_ONLN)
     cdef Reading reading = Reading.__new__(Reading)
     cdef bytes path = os.fsencode(directory + "/meter")
-    memset(&account, 0, sizeof(account))
-    account.io_read_bytes = account.io_write_bytes = ABSENT
+    c_account_clear(&account)
+    c_view_clear(&reading.view)
     reading.view.shown.kernel_peak_memory_bytes = kernel_peak_memory_bytes or ABSENT
-    reading.view.shown.pss_bytes = ABSENT
-    c_fill_ending(&ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes)
+    c_fill_ending(
+        &ending, start_time, end_time, reaped_cpu_ns, cgroup_cpu_ns, max_rss_bytes, read_bytes, write_bytes,
+        minor_fault_count, major_fault_count, voluntary_switch_count, involuntary_switch_count,
+    )
     c_meter_read(path, &account)
     life_ns = c_settle(&account, &ending, online)
     c_meter_write(path, &account)

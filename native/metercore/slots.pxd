@@ -2,14 +2,18 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_t
+from metercore.epochs cimport c_Epochs
 from metercore.eta cimport c_Eta
 from metercore.peak cimport c_Peak
 from metercore.rate cimport c_Rate
 from metercore.report cimport c_Report
+from metercore.tariff cimport c_Tariff
 
 cdef enum:
     SOURCE_NONE = 0      # MetricsSource of the contract
     SOURCE_CGROUP = 1
+    SOURCE_BPF = 2
+    SOURCE_CLOCK = 3
     SOURCE_PROCFS = 4
     SOURCE_RUSAGE = 6
     MEMORY_NONE = 0      # MemorySource of the contract
@@ -24,6 +28,15 @@ cdef enum:
     HOLD_PROCESSES = 3
 
 cdef uint64_t ABSENT     # "not measurable" in the records
+cdef double UNKNOWN      # "not measurable" among percentages, which are never negative
+
+cdef enum:
+    MOST_GPUS = 16       # listed one by one; sums take in all
+
+cdef struct c_GpuUse:
+    int32_t index
+    uint64_t memory_bytes    # ABSENT: the driver does not tell
+    double percent           # UNKNOWN: likewise
 
 # What a subscriber sees; compared bytewise to tell whether anything changed, so it is zeroed before it is filled.
 cdef struct c_Shown:
@@ -48,6 +61,22 @@ cdef struct c_Shown:
     uint64_t io_write_bytes
     uint64_t pss_bytes
     uint64_t kernel_peak_memory_bytes
+    uint64_t uss_bytes
+    uint64_t gpu_memory_bytes
+    uint64_t peak_gpu_memory_bytes
+    double gpu_percent
+    double peak_gpu_percent
+    uint64_t open_file_count
+    uint64_t voluntary_switch_count
+    uint64_t involuntary_switch_count
+    uint64_t minor_fault_count
+    uint64_t major_fault_count
+    double cpu_pressure_percent
+    double memory_pressure_percent
+    double io_pressure_percent
+    double recent_peak_cpu_percent
+    uint64_t recent_peak_memory_bytes
+    int32_t gpu_count
     int32_t process_count
     int32_t thread_count
     int32_t source
@@ -57,19 +86,30 @@ cdef struct c_Shown:
     uint8_t ready
     uint8_t gap
     uint8_t measured
+    uint8_t stalled
 
 # What readers copy or encode, under view_lock.
 cdef struct c_View:
     c_Shown shown
+    int64_t[16] custom_counts    # of the counters that the slot's tariff prices, in its order
+    c_GpuUse[16] gpus            # shown.gpu_count of them
     double avg_cpu_percent
     double avg_memory_bytes
+    double avg_gpu_memory_bytes  # UNKNOWN = never measured
     double sample_time
     double interval_seconds
     uint64_t memory_byte_ns2_low
     uint64_t memory_byte_ns2_high
+    uint64_t gpu_memory_byte_ns2_low
+    uint64_t gpu_memory_byte_ns2_high
+    uint64_t gpu_ns
     uint64_t earlier_cpu_ns
     uint64_t earlier_byte_ns2_low
     uint64_t earlier_byte_ns2_high
+    uint64_t earlier_gpu_byte_ns2_low
+    uint64_t earlier_gpu_byte_ns2_high
+    uint64_t earlier_gpu_ns
+    uint64_t[16] earlier_custom_counts
     uint64_t version_ns
     uint32_t version
     uint16_t status_bytes
@@ -77,20 +117,23 @@ cdef struct c_View:
     char status[500]
     char object[500]
 
+# What a tick touches of a process comes first: one cache line.
 cdef struct c_Member:
     int32_t pid
+    int descriptor           # kept, of statm, or of stat with SOURCE_PROCFS; -1 = none
+    uint64_t start_ticks     # 0 = not known yet
+    uint64_t own_ns          # CPU of its own threads
+    uint64_t children_ns     # CPU of the children it waited for, and theirs
+    uint64_t rss_pages       # may be off; a change says that memory has to be read
     int32_t thread_count
-    int descriptor           # of /proc/PID/stat, kept; -1 = none
     char state
-    bint measured            # share is known
+    uint8_t stat_due         # it ran since stat was read
+    uint8_t measured         # share is known
+    # ---- at 1 Hz or less
     double share             # PSS ÷ RSS when last read; 1 while it was alone
-    uint64_t start_ticks
-    uint64_t clock_ns        # its CPU clock when stat was last read
-    uint64_t cpu_ns
-    uint64_t rss_pages
     uint64_t held_bytes      # RssAnon + RssShmem + VmSwap when last read …
     uint64_t held_rss_pages  # … and rss_pages then; 0 = never read
-    uint64_t io_clock_ns     # clock_ns when io was last read
+    uint64_t io_own_ns       # own_ns when io was last read; 0 = never
     uint64_t read_bytes
     uint64_t write_bytes
 
@@ -99,10 +142,11 @@ cdef struct c_Slot:
     # ---- under work_lock, held by whoever samples: the thread, or a caller for the first and the last sample
     pthread_mutex_t work_lock
     uint64_t handle          # generation << 32 | index; 0 = free. Changed under the table's lock too
-    char *cpu_path           # v2 cpu.stat; NULL = none
+    char *cpu_path           # v2 cpu.stat or v1 cpuacct.usage; NULL = none
     int source
     int cpu_descriptor
     int parent               # of the sampler's c_Parent; -1 = none
+    bint cpu_v1              # cpu_path is cpuacct.usage
     bint in_tree             # its members are found by the tree
     bint quiet               # nothing shown changes until it runs again
     bint ran                 # some member may have run since the tick before
@@ -120,9 +164,11 @@ cdef struct c_Slot:
     char *report_path
     char *meter_path
     char *gone_path
-    char *cgroup_v2          # NULL = none
+    char *cgroup             # whose members are the tree, v2 or v1 cpuacct; NULL = none
+    bint cgroup_is_v2
     char *memory_path        # memory.stat; NULL = none
     char *cgroup_memory      # the directory that memory_path lies in
+    const c_Tariff *tariff   # of the sampler, which keeps every one it was given
     int64_t spec_total_count
     int64_t spec_total_size
     # ---- under work_lock
@@ -134,21 +180,41 @@ cdef struct c_Slot:
     tm_meter account         # what is billed; last_monotonic_ns = up to where memory is integrated
     uint64_t memory_total_bytes  # ABSENT = never read
     uint64_t reaped_ns
+    uint64_t reaped_minor_faults
+    uint64_t reaped_major_faults
+    uint64_t reaped_voluntary_switches
+    uint64_t reaped_involuntary_switches
     uint32_t gone_serial
     c_Member *members        # in the order found: ancestors before descendants
     int32_t member_count
     int32_t member_room
     int32_t process_count
     int32_t thread_count
+    int32_t highest_pid      # of all members ever
+    bint reaped_due          # some member ran since the shim's record was read
+    bint unordered           # some member has a lower pid than one found before it: pids came round
     bint dipped              # the last CPU total was lower than one before: somebody died and is not accounted for yet
     bint wants_pss           # there are members whose share is not known, or who share with newcomers or with the dead
     bint pss_stale           # it ran since shares were last read
     bint pss_denied
+    int32_t pss_cursor       # of more members than fit a batch, whose turn it is
     bint resumed
     uint64_t pss_bytes
+    uint64_t uss_bytes
     uint64_t kernel_peak_bytes
+    uint64_t open_file_count
+    double cpu_pressure_percent
+    double memory_pressure_percent
+    double io_pressure_percent
+    c_GpuUse[16] gpus        # MOST_GPUS
+    int32_t gpu_count
+    double gpu_percent
     uint64_t last_memory_ns
     uint64_t last_io_ns
+    uint64_t last_detail_ns
+    bint no_pressure         # the kernel keeps none
+    c_Epochs recent_cores    # highest of the last minute or two
+    c_Epochs recent_memory
     uint64_t next_report_try_ns
     uint64_t last_persist_ns
     uint64_t last_pss_ns
@@ -160,6 +226,7 @@ cdef struct c_Slot:
     c_Report report
     int64_t seen_count
     int64_t seen_size
+    int64_t[16] custom_counts
     # ---- under view_lock; taken after work_lock, held for a copy or an encoding only
     pthread_mutex_t view_lock
     c_View view
@@ -176,6 +243,8 @@ cdef struct c_Slots:
     uint32_t generation
     uint32_t change_count
 
+cdef void c_account_clear(tm_meter *account) noexcept nogil
+cdef void c_view_clear(c_View *view) noexcept nogil
 cdef int c_slots_open(c_Slots *slots) noexcept nogil
 cdef void c_slots_close(c_Slots *slots) noexcept nogil
 cdef c_Slot *c_slot_take(c_Slots *slots) noexcept nogil

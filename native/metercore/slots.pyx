@@ -8,13 +8,17 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove, memset
 
+from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from metercore.descriptors cimport c_keep_closed
+from metercore.epochs cimport c_epochs_start
 from metercore.eta cimport c_eta_start
 from metercore.rate cimport c_rate_start
 
 cdef uint64_t ABSENT = 0xFFFFFFFFFFFFFFFFu
+cdef double UNKNOWN = -1.0
 cdef double RATE_TAU_SECONDS = 5.0
+cdef uint64_t RECENT_NS = 60 * 1000000000u
 
 
 cdef int c_slots_open(c_Slots *slots) noexcept nogil:
@@ -54,6 +58,30 @@ cdef int c_more_room(c_Slots *slots) noexcept nogil:
     return 0
 
 
+cdef void c_account_clear(tm_meter *account) noexcept nogil:
+    """An account of nothing: integrals are 0, what may not be measurable is absent."""
+    memset(account, 0, sizeof(tm_meter))
+    account.io_read_bytes = account.io_write_bytes = ABSENT
+    account.voluntary_switch_count = account.involuntary_switch_count = ABSENT
+    account.minor_fault_count = account.major_fault_count = ABSENT
+    account.gpu_memory_bytes = account.peak_gpu_memory_bytes = ABSENT
+    account.peak_gpu_percent = UNKNOWN
+
+
+cdef void c_view_clear(c_View *view) noexcept nogil:
+    """A view in which nothing was measured."""
+    memset(view, 0, sizeof(c_View))
+    view.shown.pss_bytes = view.shown.uss_bytes = view.shown.kernel_peak_memory_bytes = ABSENT
+    view.shown.io_read_bytes = view.shown.io_write_bytes = ABSENT
+    view.shown.gpu_memory_bytes = view.shown.peak_gpu_memory_bytes = ABSENT
+    view.shown.gpu_percent = view.shown.peak_gpu_percent = UNKNOWN
+    view.shown.open_file_count = ABSENT
+    view.shown.voluntary_switch_count = view.shown.involuntary_switch_count = ABSENT
+    view.shown.minor_fault_count = view.shown.major_fault_count = ABSENT
+    view.shown.cpu_pressure_percent = view.shown.memory_pressure_percent = view.shown.io_pressure_percent = UNKNOWN
+    view.avg_gpu_memory_bytes = UNKNOWN
+
+
 cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     """Set everything but the locks and the index to that of a slot that is not open."""
     cdef uint32_t index = slot.index
@@ -61,24 +89,38 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.handle = 0
     s.shim_pid = s.main_pid = 0
     s.directory = s.report_path = s.meter_path = s.gone_path = NULL
-    s.cgroup_v2 = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
-    s.in_tree = 0
+    s.cgroup = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
+    s.in_tree = s.cpu_v1 = s.cgroup_is_v2 = 0
+    s.tariff = NULL
     s.spec_total_count = s.spec_total_size = 0
     s.source = SOURCE_NONE
     s.parent = -1
     s.hold = HOLD_NONE
     s.cpu_descriptor = s.memory_descriptor = s.report_descriptor = s.gone_descriptor = s.meter_descriptor = -1
-    memset(&s.account, 0, sizeof(s.account))
-    s.account.io_read_bytes = s.account.io_write_bytes = ABSENT
+    c_account_clear(&s.account)
     s.memory_total_bytes = ABSENT
     s.reaped_ns = s.last_total_ns = 0
+    s.reaped_minor_faults = s.reaped_major_faults = 0
+    s.reaped_voluntary_switches = s.reaped_involuntary_switches = 0
+    s.last_detail_ns = 0
+    s.no_pressure = 0
+    c_epochs_start(&s.recent_cores, RECENT_NS)
+    c_epochs_start(&s.recent_memory, RECENT_NS)
     s.gone_serial = 0
     s.members = NULL
     s.member_count = s.member_room = 0
     s.process_count = s.thread_count = 0
     s.dirty = 1
+    s.unordered = s.highest_pid = 0
+    s.reaped_due = 1
     s.dipped = s.quiet = s.ran = s.wants_pss = s.pss_stale = s.pss_denied = s.resumed = 0
-    s.pss_bytes = s.kernel_peak_bytes = ABSENT
+    s.pss_cursor = 0
+    s.pss_bytes = s.uss_bytes = s.kernel_peak_bytes = s.open_file_count = ABSENT
+    s.cpu_pressure_percent = s.memory_pressure_percent = s.io_pressure_percent = UNKNOWN
+    s.gpu_count = 0
+    s.gpu_percent = UNKNOWN
+    memset(s.gpus, 0, sizeof(s.gpus))
+    memset(s.custom_counts, 0, sizeof(s.custom_counts))
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
     s.next_report_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0
     s.allowed_cores = 1.0
@@ -88,7 +130,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     c_eta_start(&s.eta)
     memset(&s.report, 0, sizeof(s.report))
     s.seen_count = s.seen_size = 0
-    memset(&s.view, 0, sizeof(s.view))
+    c_view_clear(&s.view)
     s.index = index
 
 
@@ -173,14 +215,14 @@ cdef void c_slot_release(c_Slot *slot) noexcept nogil:
     free(slot.report_path)
     free(slot.meter_path)
     free(slot.gone_path)
-    free(slot.cgroup_v2)
+    free(slot.cgroup)
     free(slot.cpu_path)
     free(slot.memory_path)
     free(slot.cgroup_memory)
     slot.members = NULL
     slot.member_count = slot.member_room = 0
     slot.directory = slot.report_path = slot.meter_path = slot.gone_path = NULL
-    slot.cgroup_v2 = slot.cpu_path = slot.memory_path = slot.cgroup_memory = NULL
+    slot.cgroup = slot.cpu_path = slot.memory_path = slot.cgroup_memory = NULL
     slot.handle = 0
 
 
@@ -189,8 +231,10 @@ cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noe
     cdef c_Member *more
     cdef c_Member *member
     cdef int32_t n, room
-    for n in range(slot.member_count):
-        if slot.members[n].pid == pid and slot.members[n].start_ticks == start_ticks:
+    # Most come with a pid higher than any before, and then are nobody we know.
+    for n in range(slot.member_count if pid <= slot.highest_pid else 0):
+        if slot.members[n].pid == pid and (slot.members[n].start_ticks == start_ticks or slot.members[n].start_ticks == 0):
+            slot.members[n].start_ticks = start_ticks  # it may not have been readable before
             return &slot.members[n]
     if slot.member_count == slot.member_room:
         room = slot.member_room * 2 if slot.member_room else 2
@@ -199,6 +243,9 @@ cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noe
             return NULL
         slot.members = more
         slot.member_room = room
+    if pid < slot.highest_pid:
+        slot.unordered = 1
+    slot.highest_pid = max(slot.highest_pid, pid)
     member = &slot.members[slot.member_count]
     memset(member, 0, sizeof(c_Member))
     member.pid = pid
@@ -206,6 +253,7 @@ cdef c_Member *c_member_add(c_Slot *slot, int32_t pid, uint64_t start_ticks) noe
     member.descriptor = -1
     member.share = 1.0
     member.state = c'?'
+    member.stat_due = 1
     slot.member_count += 1
     return member
 

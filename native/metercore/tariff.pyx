@@ -109,12 +109,13 @@ cdef class Tariff:
         self.c.per_gib_hour = c_checked(per_gib_hour, "per_gib_hour")
         self.c.per_gpu_gib_hour = c_checked(per_gpu_gib_hour, "per_gpu_gib_hour")
         self.c.per_gpu_second = c_checked(per_gpu_second, "per_gpu_second")
-        prices = dict(custom or {})
-        if len(prices) > MOST_CUSTOM:
+        if custom is not None and len(custom) > MOST_CUSTOM:
             raise ValueError(f"custom must have at most {MOST_CUSTOM} prices")
-        for key, per_unit in prices.items():
+        prices = [
+            (c_encoded(key, f"custom[{key!r}]", CUSTOM_NAME_BYTES - 1), key, per_unit) for key, per_unit in (custom or {}).items()
+        ]
+        for encoded, key, per_unit in sorted(prices):  # by their bytes, as deterministic protobuf writes a map
             one = &self.c.custom[self.c.custom_count]
-            encoded = c_encoded(key, f"custom[{key!r}]", CUSTOM_NAME_BYTES - 1)
             memcpy(one.name, <const char *>encoded, <size_t>len(encoded))
             one.per_unit = c_checked(per_unit, f"custom[{key!r}]")
             self.c.custom_count += 1

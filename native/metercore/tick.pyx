@@ -11,9 +11,10 @@ from metercore._c.pthread cimport (
     pthread_mutex_lock,
     pthread_mutex_unlock,
 )
-from metercore.cgroup cimport c_parse_usage
+from metercore.backend cimport c_backend_look, c_Look
+from metercore.bpf cimport c_Bpf
 from metercore.clock cimport c_monotonic_ns, c_thread_cpu_ns
-from metercore.descriptors cimport c_read_kept
+from metercore.cpu cimport c_cgroup_total
 from metercore.memory cimport c_pss_candidates, c_pss_measure
 from metercore.procfs cimport c_ProcMemory, c_read_memory, c_read_rollup
 from metercore.publish cimport GAP_INTERVALS
@@ -48,7 +49,7 @@ cdef void c_apply_roots(c_Sampler *s) noexcept nogil:
     pthread_mutex_unlock(&s.roots_lock)
 
 
-cdef bint c_sweep(c_Sampler *s, uint64_t now_ns) noexcept nogil:
+cdef bint c_sweep(c_Sampler *s, const c_Bpf *rows, uint64_t now_ns) noexcept nogil:
     """Look for new members if it is time; true when that was done, so that all slots know their members."""
     cdef uint64_t pause = SWEEP_NS
     cdef uint64_t before
@@ -63,7 +64,7 @@ cdef bint c_sweep(c_Sampler *s, uint64_t now_ns) noexcept nogil:
         return 0
     s.last_sweep_ns = now_ns
     before = c_thread_cpu_ns()
-    if c_tree_sweep(&s.tree) != 0:
+    if c_tree_sweep(&s.tree, rows) != 0:
         return 0
     for n in range(s.tree.found_count):
         slot = c_slot_of(&s.slots, s.tree.found[n].owner)
@@ -172,16 +173,15 @@ cdef void c_copy_open(c_Sampler *s) noexcept nogil:
 
 cdef void c_read_parents(c_Sampler *s) noexcept nogil:
     """See under which cgroups anybody ran since the tick before. Read before their children: who runs later is seen next time."""
-    cdef char[1024] text
     cdef uint64_t total_ns = 0
-    cdef ssize_t got
     cdef int n, count
+    cdef bint known
     pthread_mutex_lock(&s.slots.lock)
     count = s.parent_count
     pthread_mutex_unlock(&s.slots.lock)
     for n in range(count):
-        got = c_read_kept(&s.parents[n].descriptor, s.parents[n].path, text, 1024)
-        s.parents[n].ran = got <= 0 or not c_parse_usage(text, <size_t>got, &total_ns) or total_ns != s.parents[n].last_total_ns
+        known = c_cgroup_total(&s.parents[n].descriptor, s.parents[n].path, s.parents[n].v1, &total_ns)
+        s.parents[n].ran = not known or total_ns != s.parents[n].last_total_ns
         s.parents[n].last_total_ns = total_ns
 
 
@@ -192,12 +192,15 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
     cdef uint64_t since_ns = now_ns - s.last_tick_ns if s.last_tick_ns else 0
     cdef bint swept, asleep
     cdef uint32_t n
+    cdef uint32_t members = 0
     cdef c_Slot *slot
+    cdef c_Look look
     s.last_tick_ns = now_ns
     # In this order: a slot's root is noted before the slot is listed, so every slot in the copy takes part in the sweep.
     c_copy_open(s)
     c_apply_roots(s)
-    swept = c_sweep(s, now_ns)
+    c_backend_look(&s.backend, &look, s.tree.count, now_ns)
+    swept = c_sweep(s, look.rows, now_ns)
     c_read_parents(s)
     for n in range(s.work_count):
         slot = s.work[n]
@@ -205,10 +208,15 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
         if slot.handle == s.work_handles[n]:
             # Stamped right before its reads: with many slots the first and the last are milliseconds apart.
             now_ns = c_monotonic_ns() + s.skipped_ns
+            if slot.in_tree and look.rows != NULL:
+                now_ns = look.now_ns
             if now_ns > slot.last_tick_ns:
                 asleep = slot.parent >= 0 and not s.parents[slot.parent].ran
-                c_sample(slot, &s.context, now_ns, swept, asleep, 0)
+                c_sample(slot, &s.context, &look, now_ns, swept, asleep, 0)
+            if slot.in_tree:
+                members += <uint32_t>slot.member_count
         pthread_mutex_unlock(&slot.work_lock)
+    s.backend.member_count = members
     if s.work_count > 0:
         c_share_memory(s, now_ns, since_ns)
     s.context.gap_ns = GAP_INTERVALS * s.context.interval_ns

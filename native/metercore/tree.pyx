@@ -2,11 +2,11 @@
 """Which processes belong to which root: one pass over /proc, reading the parent of new processes only.
 
 Laws: a root is a subreaper, so every descendant's chain of parents leads to it at all times, whoever dies in between. A new
-member is reported after its ancestors. A process is (pid, start time); a pid that came round is found by re-reading a part
-of the remembered outsiders with each sweep.
+member is reported after its ancestors. A process is (pid, start time): nobody becomes a member through a parent whose start
+time was not read in the same sweep, and a pid that came round is found by re-reading a part of the remembered with each sweep.
 """
 
-from libc.errno cimport ENOMEM, errno
+from libc.errno cimport EINVAL, ENOMEM, errno
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
@@ -22,6 +22,7 @@ from metercore._c.linux cimport (
     syscall,
     tm_dirent64,
 )
+from metercore.bpf cimport c_Bpf, c_bpf_row, c_Row
 from metercore.errors cimport raise_errno
 from metercore.procfs cimport c_ProcStat, c_read_stat
 
@@ -119,23 +120,29 @@ cdef int c_tree_open(c_Tree *tree) noexcept nogil:
 
 
 cdef void c_tree_close(c_Tree *tree) noexcept nogil:
+    """Close a tree, also one of zeros that was never opened: its descriptor 0 is somebody else's."""
+    if tree.table != NULL and tree.proc_descriptor >= 0:
+        close(tree.proc_descriptor)
     free(tree.table)
     free(tree.buffer)
     free(tree.fresh)
     free(tree.found)
-    if tree.proc_descriptor >= 0:
-        close(tree.proc_descriptor)
     memset(tree, 0, sizeof(c_Tree))
     tree.proc_descriptor = -1
 
 
 cdef int c_tree_add_root(c_Tree *tree, int32_t pid, uint64_t owner) noexcept nogil:
-    """Attribute the descendants of pid to owner (not 0) from the next sweep on; 0 or -ENOMEM."""
-    cdef c_Entry *entry = c_insert(tree, pid)
+    """Attribute the descendants of pid to owner (not 0) from the next sweep on; 0, -EINVAL or -ENOMEM."""
+    cdef c_ProcStat now
+    cdef c_Entry *entry
+    if pid <= 0 or owner == 0:
+        return -EINVAL
+    entry = c_insert(tree, pid)
     if entry == NULL:
         return -ENOMEM
     entry.kind = ROOT
     entry.owner = owner
+    entry.start_ticks = now.start_ticks if c_read_stat(pid, &now) == 0 else 0
     entry.epoch = tree.epoch
     tree.roots_changed = 1
     return 0
@@ -184,13 +191,32 @@ cdef int c_note_found(c_Tree *tree, const c_Entry *entry) noexcept nogil:
     return 0
 
 
+cdef int c_see(c_Tree *tree, int32_t pid) noexcept nogil:
+    cdef c_Entry *entry = c_insert(tree, pid)
+    if entry == NULL:
+        return -ENOMEM
+    entry.epoch = tree.epoch
+    return 0
+
+
+cdef int c_list_rows(c_Tree *tree) noexcept nogil:
+    """Mark every process of the pass as seen and enter the new ones; 0 or -errno."""
+    cdef uint32_t n
+    cdef int error
+    for n in range(tree.rows.row_count):
+        error = c_see(tree, tree.rows.rows[n].pid)
+        if error != 0:
+            return error
+    return 0
+
+
 cdef int c_list_processes(c_Tree *tree) noexcept nogil:
     """Mark every pid of /proc as seen and enter the new ones; 0 or -errno."""
     cdef long got, at
     cdef tm_dirent64 *record
     cdef const char *name
     cdef int32_t pid
-    cdef c_Entry *entry
+    cdef int error
     if tree.proc_descriptor < 0:
         tree.proc_descriptor = c_open(b"/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         if tree.proc_descriptor < 0:
@@ -214,10 +240,25 @@ cdef int c_list_processes(c_Tree *tree) noexcept nogil:
             while c'0' <= name[0] <= c'9':
                 pid = pid * 10 + (name[0] - c'0')
                 name += 1
-            entry = c_insert(tree, pid)
-            if entry == NULL:
-                return -ENOMEM
-            entry.epoch = tree.epoch
+            error = c_see(tree, pid)
+            if error != 0:
+                return error
+
+
+cdef int c_ancestry(c_Tree *tree, int32_t pid, int32_t *ppid, uint64_t *start_ticks) noexcept nogil:
+    """Who is the parent and when did it start, from the pass or from /proc; 0 or -errno."""
+    cdef c_ProcStat now
+    cdef int error
+    cdef const c_Row *row = c_bpf_row(tree.rows, pid) if tree.rows != NULL else NULL
+    if row != NULL:
+        ppid[0] = row.ppid
+        start_ticks[0] = row.start_ticks
+        return 0
+    tree.stat_count += 1
+    error = c_read_stat(pid, &now)
+    ppid[0] = now.ppid
+    start_ticks[0] = now.start_ticks
+    return error
 
 
 cdef void c_drop_gone(c_Tree *tree) noexcept nogil:
@@ -238,10 +279,18 @@ cdef void c_drop_gone(c_Tree *tree) noexcept nogil:
 
 
 cdef void c_verify(c_Tree *tree, c_Entry *entry) noexcept nogil:
-    """Re-read an outsider: another start time is another process, and a changed parent may be one of ours."""
-    cdef c_ProcStat now
-    tree.stat_count += 1
-    if c_read_stat(entry.pid, &now) == 0 and (now.start_ticks != entry.start_ticks or now.ppid != entry.ppid):
+    """Re-read who is remembered: another start time is another process, and an outsider's new parent may be one of ours."""
+    cdef int32_t ppid
+    cdef uint64_t start_ticks
+    entry.checked = tree.epoch
+    if c_ancestry(tree, entry.pid, &ppid, &start_ticks) != 0:
+        return
+    if entry.kind == ROOT:
+        if entry.start_ticks == 0:  # it could not be read when it was added
+            entry.start_ticks = start_ticks
+        if entry.start_ticks != start_ticks:
+            entry.kind = DEAD_ROOT
+    elif start_ticks != entry.start_ticks or (entry.kind == OUTSIDER and ppid != entry.ppid):
         entry.kind = FRESH
 
 
@@ -256,10 +305,13 @@ cdef void c_collect_fresh(c_Tree *tree) noexcept nogil:
         entry = &tree.table[n]
         if entry.pid == 0:
             continue
-        if entry.kind == MEMBER and tree.roots_changed:
-            root = c_find(tree, entry.root_pid)
-            if root == NULL or root.kind < ROOT or root.owner != entry.owner:
-                entry.kind = FRESH
+        if entry.kind == MEMBER:
+            if tree.roots_changed:
+                root = c_find(tree, entry.root_pid)
+                if root == NULL or root.kind < ROOT or root.owner != entry.owner:
+                    entry.kind = FRESH
+            if entry.kind == MEMBER and ((n - tree.cursor) & (tree.capacity - 1)) < share:
+                c_verify(tree, entry)
         elif entry.kind == OUTSIDER:
             if ((n - tree.cursor) & (tree.capacity - 1)) < share:
                 c_verify(tree, entry)
@@ -276,22 +328,30 @@ cdef void c_collect_fresh(c_Tree *tree) noexcept nogil:
 
 cdef void c_resolve(c_Tree *tree) noexcept nogil:
     """Read the parents of the fresh and pass membership down, until nothing changes."""
-    cdef c_ProcStat now
+    cdef int32_t ppid
+    cdef uint64_t start_ticks
     cdef c_Entry *entry
     cdef c_Entry *parent
     cdef uint32_t n, left
     cdef bint again = 1
     cdef uint32_t kept = 0
-    for n in range(tree.fresh_count):
+    n = 0
+    while n < tree.fresh_count:  # which grows by parents that turn out to be somebody new
         entry = c_find(tree, tree.fresh[n])
-        tree.stat_count += 1
-        if c_read_stat(entry.pid, &now) != 0:
+        n += 1
+        entry.checked = tree.epoch
+        if c_ancestry(tree, entry.pid, &ppid, &start_ticks) != 0:
             entry.ppid = -1  # gone meanwhile; the next sweep drops it
             continue
-        entry.ppid = now.ppid
-        entry.start_ticks = now.start_ticks
+        entry.ppid = ppid
+        entry.start_ticks = start_ticks
         tree.fresh[kept] = entry.pid
         kept += 1
+        parent = c_find(tree, entry.ppid) if entry.ppid > 0 else NULL
+        if parent != NULL and (parent.kind == MEMBER or parent.kind == ROOT) and parent.checked != tree.epoch:
+            c_verify(tree, parent)
+            if parent.kind == FRESH:
+                c_note_fresh(tree, parent.pid)
     while again:
         again = 0
         left = 0
@@ -299,6 +359,8 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
             entry = c_find(tree, tree.fresh[n])
             parent = c_find(tree, entry.ppid) if entry.ppid > 0 else NULL
             if entry.ppid == 0 or (parent != NULL and (parent.kind == OUTSIDER or parent.kind == DEAD_ROOT)):
+                entry.kind = OUTSIDER
+            elif parent == NULL and tree.rows != NULL and entry.ppid <= 2:  # init and kthreadd may be hidden from a pass
                 entry.kind = OUTSIDER
             elif parent == NULL or parent.kind == FRESH:
                 tree.fresh[left] = entry.pid  # its parent is not resolved, or not even listed, yet
@@ -313,14 +375,15 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
         kept = left
 
 
-cdef int c_tree_sweep(c_Tree *tree) noexcept nogil:
-    """Look once through /proc and list new members in `found`; 0 or -errno."""
+cdef int c_tree_sweep(c_Tree *tree, const c_Bpf *rows) noexcept nogil:
+    """Look once through all processes, of a BPF pass or of /proc (NULL), and list new members in `found`; 0 or -errno."""
     cdef int error
     cdef uint32_t _depth
     tree.epoch += 1
     tree.sweep_count += 1
     tree.found_count = 0
-    error = c_list_processes(tree)
+    tree.rows = rows
+    error = c_list_rows(tree) if rows != NULL else c_list_processes(tree)
     if error != 0:
         return error
     c_drop_gone(tree)
@@ -365,8 +428,10 @@ cdef class ProcessTree:
         c_tree_close(&self.c)
 
     def add_root(self, int32_t pid, uint64_t owner):
-        """Attribute the descendants of `pid`, which must be a subreaper, to `owner` (not 0)."""
+        """Attribute the descendants of `pid`, which must be a subreaper, to `owner`. Raises ValueError for a pid or owner of 0."""
         cdef int error = c_tree_add_root(&self.c, pid, owner)
+        if error == -EINVAL:
+            raise ValueError("a root is a positive pid and an owner that is not 0")
         if error != 0:
             raise_errno(-error, None)
 
@@ -383,7 +448,7 @@ cdef class ProcessTree:
         cdef int error
         cdef uint32_t n
         with nogil:
-            error = c_tree_sweep(&self.c)
+            error = c_tree_sweep(&self.c, NULL)
         if error != 0:
             raise_errno(-error, "/proc")
         return [(self.c.found[n].owner, self.c.found[n].pid, self.c.found[n].start_ticks) for n in range(self.c.found_count)]

@@ -285,6 +285,10 @@ static bool reap(void)
         gone.reaped_count++;
         gone.reaped_user_ns += (uint64_t)usage.ru_utime.tv_sec * NS_PER_S + (uint64_t)usage.ru_utime.tv_usec * NS_PER_US;
         gone.reaped_system_ns += (uint64_t)usage.ru_stime.tv_sec * NS_PER_S + (uint64_t)usage.ru_stime.tv_usec * NS_PER_US;
+        gone.reaped_minor_faults += (uint64_t)usage.ru_minflt;
+        gone.reaped_major_faults += (uint64_t)usage.ru_majflt;
+        gone.reaped_voluntary_switches += (uint64_t)usage.ru_nvcsw;
+        gone.reaped_involuntary_switches += (uint64_t)usage.ru_nivcsw;
         if (rss > gone.reaped_max_rss_bytes)
             gone.reaped_max_rss_bytes = rss;
         publish_soon();
@@ -372,6 +376,8 @@ static void finish(void)
     gone.cgroup_cpu_ns = number_in(task.cgroup_v2, "cpu.stat", "usage_usec") * NS_PER_US;
     gone.cgroup_user_ns = number_in(task.cgroup_v2, "cpu.stat", "user_usec") * NS_PER_US;
     gone.cgroup_system_ns = number_in(task.cgroup_v2, "cpu.stat", "system_usec") * NS_PER_US;
+    for (int i = 0; i < task.cgroup_v1_count && !gone.cgroup_cpu_ns; i++)
+        gone.cgroup_cpu_ns = number_in(task.cgroup_v1[i], "cpuacct.usage", "");
     gone.cgroup_peak_memory_bytes = number_in(task.cgroup_v2, "memory.peak", "");
     for (int i = 0; i < task.cgroup_v1_count && !gone.cgroup_peak_memory_bytes; i++)
         gone.cgroup_peak_memory_bytes = number_in(task.cgroup_v1[i], "memory.max_usage_in_bytes", "");

@@ -204,9 +204,11 @@ struct tm_gone {
     uint64_t reaped_user_ns;   /* sum of their wait4 rusage: what they and their waited-for children used */
     uint64_t reaped_system_ns;
     uint64_t reaped_max_rss_bytes; /* the largest single one */
+    uint64_t reaped_minor_faults, reaped_major_faults;
+    uint64_t reaped_voluntary_switches, reaped_involuntary_switches;
     uint64_t end_realtime_ns;  /* 0 until final */
     uint64_t end_boottime_ns;
-    uint64_t cgroup_cpu_ns;    /* v2 cpu.stat usage after ECHILD; 0 = not readable */
+    uint64_t cgroup_cpu_ns;    /* v2 cpu.stat or v1 cpuacct.usage after ECHILD; 0 = not readable */
     uint64_t cgroup_user_ns, cgroup_system_ns;
     uint64_t cgroup_peak_memory_bytes; /* memory.peak or v1 max_usage; counts page cache; 0 = not readable */
     uint64_t read_bytes, write_bytes;  /* /proc/self/io of the shim: everything it reaped; ~0 = not readable */

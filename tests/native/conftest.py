@@ -12,7 +12,7 @@ from tests.native.trees import Tree, plant
 Plant = Callable[..., Tree]
 
 
-@pytest.fixture(params=["auto", "off"], ids=["cgroup", "procfs"])
+@pytest.fixture(params=["auto", "off"], ids=["cgroup", "processes"])
 def cgroup(request: pytest.FixtureRequest) -> str:
     """Meter by cgroups where this machine has them, and without."""
     return str(request.param)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from metercore.cgroup import parse_cpu_max, parse_cpu_stat, parse_io_stat, parse_memory_stat, read_ids
+from metercore.limit import quota_cores
 
 V1 = b"cache 500\nrss 10\nshmem 20\nswap 30\ntotal_cache 999\ntotal_rss 100\ntotal_shmem 20\ntotal_swap 3\n"
 V2 = b"anon 100\nfile 99999\nkernel 5\nshmem 20\nfile_mapped 7\n"
@@ -53,3 +58,31 @@ def test_ids_are_read_whole_across_buffers(tmp_path_factory: pytest.TempPathFact
     assert read_ids(str(path)) == [7]
     with pytest.raises(FileNotFoundError):
         read_ids(str(path) + "x")
+
+
+def test_the_quota_of_this_process_is_readable_here() -> None:
+    quota = quota_cores()
+    assert quota is None or quota > 0
+
+
+def test_sums_and_units_that_do_not_fit_are_refused_and_not_cut() -> None:
+    with pytest.raises(ValueError, match=r"cpu\.stat"):
+        parse_cpu_stat(b"usage_usec 18446744073709552\n")
+    for text, version in (
+        (b"anon 18446744073709551615\nshmem 1\n", 2),
+        (b"total_rss 9223372036854775808\ntotal_swap 9223372036854775808\n", 1),
+    ):
+        with pytest.raises(ValueError, match=r"memory\.stat"):
+            parse_memory_stat(text, version)
+
+
+@pytest.mark.root
+def test_a_mount_whose_name_is_no_text_does_not_matter(tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory = os.fsencode(tmp_path_factory.mktemp("mounts")) + b"/\xff"
+    os.mkdir(directory)
+    code = "import sys; from metercore.limit import quota_cores; quota_cores(); print(open('/proc/self/mountinfo', 'rb').read().count(b'\\xff'))"
+    script = 'mount -t tmpfs none "$1" && exec "$2" -c "$3"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", directory, sys.executable, code]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1

@@ -256,3 +256,13 @@ def test_reading_a_missing_attempt_gives_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         read_records(os.fsencode(tmp_path / "file"))
+
+
+def test_a_launcher_that_was_never_started_is_refused_everything() -> None:
+    launcher = Launcher.__new__(Launcher)
+    with pytest.raises(ValueError, match="never started"):
+        launcher.fileno()
+    with pytest.raises(ValueError, match="closed"):
+        launcher.prepare(1, b"/x", b"", False)
+    assert launcher.results() == []
+    launcher.close()

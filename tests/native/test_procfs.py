@@ -27,7 +27,7 @@ from metercore.procfs import (
     read_rollup,
     read_stat,
 )
-from tests.native.users import as_nobody
+from tests.native.users import as_nobody, in_child
 
 KIB = 1024
 TAIL = "S 41 42 42 0 -1 4194304 100 5 0 0 11 22 33 44 20 0 7 0 160312 3133440 412 18446744073709551615 1 1 0 0 0 0 0"
@@ -164,3 +164,25 @@ def test_clocks_are_the_kernels() -> None:
         before = time.clock_gettime_ns(theirs)
         now = ours()
         assert before <= now <= time.clock_gettime_ns(theirs)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can join groups")
+def test_memory_of_a_process_with_many_groups_is_readable() -> None:
+    def look() -> None:
+        os.setgroups(range(2_000_000_000, 2_000_003_000))
+        assert read_memory(os.getpid()).anonymous_bytes > 0
+        expected = psutil.Process().memory_info()
+        now = read_memory(os.getpid())
+        resident = now.anonymous_bytes + now.file_bytes + now.shared_bytes
+        assert resident == pytest.approx(expected.rss, rel=0.1)
+
+    in_child(look)
+
+
+@pytest.mark.parametrize("number", ["18446744073709551616", "99999999999999999999", "4294967338"])
+def test_a_number_that_does_not_fit_is_refused_and_not_cut(number: str) -> None:
+    with pytest.raises(ValueError, match="stat"):
+        parse_stat(b"77 (x) " + TAIL.replace("S 41 ", f"S {number} ").encode())
+    with pytest.raises(ValueError, match="memory"):
+        parse_status(STATUS.format(name="x").replace("  1000 kB", "18014398509481985 kB").encode())

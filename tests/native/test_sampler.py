@@ -6,6 +6,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,9 @@ import pytest
 from metercore import descriptors
 from metercore.meterpage import read_meter
 from metercore.reading import Reading
+from metercore.report import ReportBlock
 from metercore.sampler import Sampler
+from metercore.tariff import Tariff
 from taskmeter.model.usage import MemorySource, MetricsSource
 from taskmeter.v1 import task_pb2
 from tests.native.conftest import Plant
@@ -202,7 +206,7 @@ def test_a_cgroup_without_memory_bills_shared_pages_once_too(sampler: Sampler, p
     assert reading.memory_source == MemorySource.PSS
     assert reading.pss_bytes == reading.memory_bytes
     assert reading.peak_memory_bytes < 450 * MIB
-    assert reading.source == (MetricsSource.CGROUP if bare else MetricsSource.PROCFS)
+    assert reading.source == (MetricsSource.CGROUP if bare else MetricsSource.CLOCK)
 
 
 def test_a_faster_rate_is_no_gap(sampler: Sampler, planted: Plant) -> None:
@@ -510,16 +514,20 @@ def test_a_handle_ends_with_its_slot(sampler: Sampler, planted: Plant) -> None:
 
 def test_earlier_attempts_count_in_the_tokens_only(sampler: Sampler, planted: Plant) -> None:
     tree = planted(*python(IDLE))
-    handle = tree.open(sampler)
-    sampler.set_tariff("gold", 3600.0, 0.0)
+    handle = tree.open(sampler, tariff=Tariff("gold", 3, per_core_hour=3600.0, per_gib_hour=0.0, custom={"pages": 2.0}))
+    ReportBlock(str(tree.directory / "task" / "report")).count("pages", 7)
+    sampler.tick(skip_seconds=1.0)
     version = sampler.version(handle)
-    sampler.set_earlier(handle, 5 * 10**9, 2**70)
+    sampler.set_earlier(handle, 5 * 10**9, 2**70, gpu_memory_byte_ns2=2**60, gpu_ns=3, custom={"pages": 4, "other": 1})
     assert sampler.version(handle) > version
     message = task_pb2.TaskStatus.FromString(sampler.hot(handle))
     assert message.tokens.cpu_ns == 5 * 10**9 + message.metrics.cpu_time_ns
     assert message.tokens.cpu_utilization == pytest.approx(message.tokens.cpu_ns / 1e9)
     assert message.tokens.memory_byte_seconds >= 2**70 / 2e9
-    assert message.tokens.tariff == "gold"
+    assert message.tokens.tariff == "gold-3"
+    assert message.tokens.gpu_ns == 3
+    assert message.tokens.gpu_memory_byte_seconds == 2**60 / 2e9
+    assert dict(message.tokens.custom) == {"pages": 22.0}, "what has no price is no tokens"
     with pytest.raises(OverflowError):
         sampler.set_earlier(handle, 0, 2**128)
 
@@ -579,12 +587,8 @@ def test_the_fallback_is_taken_when_a_cgroup_is_not_there(sampler: Sampler, plan
     tree = planted(*python(IDLE))
     tree.wait_for("up")
     handle = sampler.open(tree.shim.pid, tree.main_pid, str(tree.directory), cgroup_v2="/nonexistent", cgroup_v1_memory="/none")
-    assert sampler.read(handle).source == MetricsSource.PROCFS
-    forced = tree.open(sampler, backend="procfs")
-    assert sampler.read(forced).source == MetricsSource.PROCFS
-    assert sampler.read(forced).memory_source == MemorySource.RSS
-    with pytest.raises(ValueError, match="backend"):
-        tree.open(sampler, backend="magic")
+    assert sampler.read(handle).source == MetricsSource.CLOCK
+    assert sampler.read(handle).memory_source == MemorySource.RSS
 
 
 def test_finishing_what_has_long_gone_is_no_error(sampler: Sampler, planted: Plant) -> None:
@@ -595,3 +599,10 @@ def test_finishing_what_has_long_gone_is_no_error(sampler: Sampler, planted: Pla
     final = sampler.finish(handle, start_time=time.time() - 1, end_time=time.time(), reaped_cpu_ns=10**6, max_rss_bytes=MIB)
     assert final.cpu_ns >= 10**6
     assert final.peak_memory_bytes == MIB
+
+
+def test_a_sampler_that_could_not_be_made_closes_nobodys_descriptors() -> None:
+    # 0 is what a zeroed struct says: a file that is open there stays open.
+    code = "import gc, os\nfrom metercore.sampler import Sampler\ntry: Sampler('x')\nexcept TypeError: gc.collect(); os.fstat(0)"
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

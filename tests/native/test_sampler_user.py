@@ -73,7 +73,7 @@ def test_an_ordinary_user_meters_a_tree_of_their_own(directory: Path) -> None:
                 ),
                 "all three are metered",
             )
-            assert reading.source == MetricsSource.PROCFS
+            assert reading.source == MetricsSource.CLOCK
             assert reading.memory_source == MemorySource.PSS
             assert reading.memory_bytes < 250 * MIB
             assert reading.io_read_bytes is not None

@@ -19,16 +19,16 @@ from metercore.settle import settle_files
 from taskmeter.model.usage import MemorySource, MetricsSource
 
 MIB = 2**20
-METER = struct.Struct("<QII40sQQqQQQQQdQQQII")
+METER = struct.Struct("<QII40sQQqQQQQQdQQQQQQQQQQQdQII")
 """struct tm_meter of native/metercore/_c/meter.h up to memory_source."""
-SIZE = 184
+SIZE = 264
 
 
 def page_slot(serial: int, **more: int) -> bytes:
     values = {"cpu_ns": 0, "ns2": 0, "memory": 0, "peak": 0, "realtime_ns": 0, "samples": 0, "had_gap": 0, **more}
     body = METER.pack(
         0x20524554454D4D54,
-        1,
+        2,
         serial,
         b"boot",
         1,
@@ -40,8 +40,9 @@ def page_slot(serial: int, **more: int) -> bytes:
         values["memory"],
         values["peak"],
         0.0,
-        2**64 - 1,
-        2**64 - 1,
+        *[2**64 - 1] * 6,  # io, switches, faults
+        *[0, 0, 2**64 - 1, 2**64 - 1, 0],  # GPU memory over time, now, at most; GPU time
+        -1.0,
         values["samples"],
         1,
         1,

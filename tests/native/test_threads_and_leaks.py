@@ -1,11 +1,10 @@
-"""Slots that come and go while the thread samples; nothing is lost, mixed up or leaked."""
+"""Slots that come and go while the thread samples; nothing is lost, mixed up or leaked; calls by themselves are in test_leaks.py."""
 
 from __future__ import annotations
 
 import gc
 import os
 import threading
-from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,23 +12,8 @@ import psutil
 import pytest
 
 from metercore import descriptors
-from metercore.counter import Counter
-from metercore.encode import encode_hot
-from metercore.epochs import WindowPeak
-from metercore.eta import Eta
-from metercore.limit import CpuLimit, allowed_cores
-from metercore.meterpage import read_meter
-from metercore.paths import open_beneath
-from metercore.peak import Peak
-from metercore.procfs import parse_stat, read_io, read_memory, read_rollup, read_stat
-from metercore.rate import Rate
-from metercore.report import ReportBlock, parse_report
+from metercore.report import ReportBlock
 from metercore.sampler import Sampler
-from metercore.settle import settle_files
-from metercore.tariff import Tariff
-from metercore.tokens import Tokens
-from metercore.tree import ProcessTree
-from metercore.window import RateWindow
 from tests.native.conftest import Plant
 from tests.native.trees import python
 from tests.waiting import wait_until
@@ -150,69 +134,3 @@ def test_samplers_and_their_threads_leak_nothing(tmp_path: Path) -> None:
 
     # A joined thread may still be listed for a moment: the kernel wakes its joiner before it is gone.
     wait_until(no_sampler_left, "all samplers' threads are gone")
-
-
-def quietly(function: Callable[[], object]) -> None:
-    try:
-        function()
-    except (OSError, ValueError, OverflowError):
-        pass
-
-
-def test_no_public_function_leaks(tmp_path: Path) -> None:
-    directory = attempt(tmp_path / "attempt")
-    report = tmp_path / "report"
-    ReportBlock(report).status("x")
-    page = report.read_bytes()
-    tree = ProcessTree()
-
-    def numerics() -> None:
-        rate, window, peak, highest, counter, eta = Rate(), RateWindow(), Peak(), WindowPeak(), Counter(), Eta()
-        tokens = Tokens(memory_byte_ns2=2**100, counts={"pages": 1})
-        for n in range(1, 50):
-            rate.update(n * 10**9, n)
-            window.update(n * 10**9, n)
-            peak.update(n * 10**9, n)
-            highest.update(n * 10**9, n)
-            counter.update(n)
-            eta.update(n * 10**9, n)
-            tokens.update_memory(n * 10**9, n)
-            tokens.update_gpu_memory(n * 10**9, n)
-            tokens.add_cpu_ns(n)
-            tokens.add("pages", n)
-        assert rate.per_second and rate.at(51 * 10**9) and window.per_second(50 * 10**9) and highest.highest(50 * 10**9)
-        assert counter.total and tokens.memory_byte_ns2 and tokens.memory_byte_seconds and eta.remaining(50 * 10**9, 100)
-        samples = array("Q", range(100))
-        tokens.replay_memory(samples, samples, 60 * 10**9)
-        quietly(lambda: tokens.replay_memory(samples, samples[1:]))
-        tariff = Tariff("default", 1, custom={"pages": 0.5})
-        assert tokens.price(tariff).total and tariff.label and hash(tariff) and tariff.custom
-        quietly(lambda: Tariff("default", 1, custom={"": 0.5}))
-        limit = CpuLimit()
-        assert limit.refresh() and limit.percent(0.5) and allowed_cores(os.getpid())
-        quietly(lambda: allowed_cores(2**22 + 1))
-        quietly(lambda: CpuLimit(proc="/nowhere"))
-
-    def cycle() -> None:
-        numerics()
-        for read in (read_stat, read_memory, read_rollup, read_io):
-            read(os.getpid())
-            quietly(lambda read=read: read(2**22 + 1))  # type: ignore[misc]
-        quietly(lambda: parse_stat(b"x"))
-        parse_report(page)
-        parse_report(b"")
-        block = ReportBlock(report)
-        block.add()
-        block.object("y").read()
-        ReportBlock()
-        ReportBlock(tmp_path / "none" / "report")
-        os.close(open_beneath(tmp_path, "report"))
-        quietly(lambda: open_beneath(tmp_path, "../x"))
-        encode_hot({"source": 1}, status="x")
-        quietly(lambda: encode_hot({"source": 1}, memory_byte_ns2=2**200))
-        settle_files(directory, start_time=1.0, end_time=2.0, reaped_cpu_ns=5)
-        read_meter(directory + "/meter")
-        quietly(lambda: read_meter(directory + "/none"))
-        tree.sweep()
-
-    flat(cycle, 60)

@@ -191,3 +191,9 @@ os.kill(root, 9); os.kill(last, 9)
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip("no pid namespace with its own /proc here")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("pid", "owner"), [(0, 1), (-1, 1), (1, 0)])
+def test_a_root_is_a_process_and_has_an_owner(pid: int, owner: int) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        ProcessTree().add_root(pid, owner)

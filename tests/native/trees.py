@@ -29,6 +29,7 @@ class Tree:
     main_pid: int
     cgroup_v2: str
     cgroup_v1_memory: str
+    cgroup_v1_cpuacct: str
     bases: cgroups.Cgroups
     main: int = field(default=-1)
 
@@ -40,6 +41,7 @@ class Tree:
             str(self.directory),
             cgroup_v2=self.cgroup_v2,
             cgroup_v1_memory=self.cgroup_v1_memory,
+            cgroup_v1_cpuacct=self.cgroup_v1_cpuacct,
             **more,
         )
 
@@ -70,12 +72,11 @@ class Tree:
             self.end()
         self.shim.communicate()
         os.close(self.main)
-        for path in (self.cgroup_v2, self.cgroup_v1_memory):
+        for path in (self.cgroup_v2, self.cgroup_v1_memory, self.cgroup_v1_cpuacct):
             if path:
                 wait_until(lambda path=path: _removed(path), f"{path} is removed")  # type: ignore[misc]
-        for base in (self.bases.v2, self.bases.v1_memory):
-            if base:
-                _removed(base)
+        for base in self.bases.bases:
+            _removed(base)
 
 
 def _removed(path: str) -> bool:
@@ -89,13 +90,12 @@ def _removed(path: str) -> bool:
 
 
 def plant(directory: Path, *argv: str, cgroup: str = "off", env: dict[str, str] | None = None) -> Tree:
-    """Start a command under a shim and wait until it runs; `cgroup` is "auto" or "off"."""
+    """Start a command under a shim and wait until it runs; `cgroup` as in the daemon's settings."""
     directory.mkdir(parents=True, exist_ok=True)
     bases = cgroups.discover(directory, f"{STORE}-{directory.name}", cgroup)
-    v2, v1 = bases.paths("tk_tree", 0)
-    for path in (v2, v1):
-        if path:
-            os.mkdir(path)
+    places = bases.paths("tk_tree", 0)
+    for path in filter(None, places):
+        os.mkdir(path)
     attempt = make_attempt(directory / "attempt")
     (attempt / "task" / "report").touch()
     environment = {"PATH": os.environ["PATH"], "TASKMETER_TASK_DIR": str(attempt / "task"), **(env or {})}
@@ -103,8 +103,8 @@ def plant(directory: Path, *argv: str, cgroup: str = "off", env: dict[str, str] 
         attempt,
         *argv,
         env=[f"{name}={value}".encode() for name, value in environment.items()],
-        cgroup_v2=v2.encode(),
-        cgroup_v1=[v1.encode()] if v1 else [],
+        cgroup_v2=places.v2.encode(),
+        cgroup_v1=[path.encode() for path in places.v1],
         grace_ns=10**8,
     )
     shim = start_shim(attempt, block)
@@ -115,7 +115,7 @@ def plant(directory: Path, *argv: str, cgroup: str = "off", env: dict[str, str] 
         main = os.pidfd_open(record.pid)
     except ProcessLookupError:
         main = os.open("/dev/null", os.O_RDONLY)
-    return Tree(attempt, shim, record.pid, v2, v1, bases, main)
+    return Tree(attempt, shim, record.pid, *places, bases, main)
 
 
 def python(code: str) -> tuple[str, ...]:

@@ -12,14 +12,23 @@ NOBODY = 65534
 
 def as_nobody(function: Callable[[], object]) -> None:
     """Call `function` in a child with uid and gid 65534 and no groups; fail if it raises."""
+
+    def call() -> None:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        function()
+
+    in_child(call)
+
+
+def in_child(function: Callable[[], object]) -> None:
+    """Call `function` in a child; fail if it raises."""
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
             function()
             code = 0
         except BaseException:  # noqa: BLE001 — the child must not go on as the parent, whatever happened
@@ -27,4 +36,4 @@ def as_nobody(function: Callable[[], object]) -> None:
         finally:
             sys.stderr.flush()
             os._exit(code)
-    assert os.waitpid(pid, 0)[1] == 0, "it failed as an ordinary user, see above"
+    assert os.waitpid(pid, 0)[1] == 0, "it failed in the child, see above"

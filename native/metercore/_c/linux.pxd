@@ -35,6 +35,7 @@ cdef extern from "<sys/stat.h>" nogil:
         uint32_t st_mode
         int64_t st_size
     int fstat(int descriptor, c_stat *result)
+    int stat_path "stat"(const char *path, c_stat *result)
     bint S_ISREG(uint32_t mode)
 
 

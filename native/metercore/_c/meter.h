@@ -1,7 +1,8 @@
 /* The meter page: what has been billed so far, so that no daemon's death can lose it (one page per attempt, two CRC slots).
  *
  * The sampler writes the slot that does not hold the newest serial and reads the valid slot with the higher one. Integrals
- * are integers only: CPU in ns; memory as the doubled trapezoid (m0 + m1) * dt in byte-nanoseconds, 128 bits wide.
+ * are integers only: CPU and GPU time in ns; memory of both kinds as the doubled trapezoid (m0 + m1) * dt in byte-nanoseconds,
+ * 128 bits wide. ~0 = not measurable, never measured.
  */
 #ifndef TASKMETER_METER_H
 #define TASKMETER_METER_H
@@ -10,7 +11,7 @@
 #include <stdint.h>
 
 #define TM_METER_MAGIC 0x20524554454d4d54ull /* "TMMETER " */
-#define TM_METER_VERSION 1u
+#define TM_METER_VERSION 2u
 #define TM_METER_BYTES 4096u
 #define TM_METER_SLOT_BYTES 2048u
 
@@ -26,7 +27,14 @@ struct tm_meter {
     uint64_t memory_bytes;     /* at last_monotonic_ns */
     uint64_t peak_memory_bytes;
     double peak_cpu_cores;     /* over windows of 100 ms or more */
-    uint64_t io_read_bytes, io_write_bytes; /* ~0 = not measurable */
+    uint64_t io_read_bytes, io_write_bytes;
+    uint64_t voluntary_switch_count, involuntary_switch_count;
+    uint64_t minor_fault_count, major_fault_count;
+    uint64_t gpu_memory_byte_ns2_low, gpu_memory_byte_ns2_high;
+    uint64_t gpu_memory_bytes; /* at the newest look at the GPUs */
+    uint64_t peak_gpu_memory_bytes;
+    uint64_t gpu_ns;           /* utilization integrated over time, summed over GPUs */
+    double peak_gpu_percent;   /* of the sum over GPUs; negative = not measurable */
     uint64_t sample_count;
     uint32_t cpu_source, memory_source; /* MetricsSource, MemorySource of the contract */
     uint32_t had_gap;

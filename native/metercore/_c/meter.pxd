@@ -26,6 +26,16 @@ cdef extern from "metercore/_c/meter.h" nogil:
         double peak_cpu_cores
         uint64_t io_read_bytes
         uint64_t io_write_bytes
+        uint64_t voluntary_switch_count
+        uint64_t involuntary_switch_count
+        uint64_t minor_fault_count
+        uint64_t major_fault_count
+        uint64_t gpu_memory_byte_ns2_low
+        uint64_t gpu_memory_byte_ns2_high
+        uint64_t gpu_memory_bytes
+        uint64_t peak_gpu_memory_bytes
+        uint64_t gpu_ns
+        double peak_gpu_percent
         uint64_t sample_count
         uint32_t cpu_source
         uint32_t memory_source

@@ -30,6 +30,10 @@ cdef extern from "shim/taskdir.h" nogil:
         uint64_t reaped_user_ns
         uint64_t reaped_system_ns
         uint64_t reaped_max_rss_bytes
+        uint64_t reaped_minor_faults
+        uint64_t reaped_major_faults
+        uint64_t reaped_voluntary_switches
+        uint64_t reaped_involuntary_switches
         uint64_t end_realtime_ns
         uint64_t end_boottime_ns
         uint64_t cgroup_cpu_ns

@@ -78,6 +78,17 @@ class TaskMetrics(View):
     pss_bytes: int | None
     kernel_peak_memory_bytes: int | None
     memory_source: int | None
+    open_file_count: int | None
+    voluntary_switch_count: int | None
+    involuntary_switch_count: int | None
+    minor_fault_count: int | None
+    major_fault_count: int | None
+    uss_bytes: int | None
+    cpu_pressure_percent: float | None
+    memory_pressure_percent: float | None
+    io_pressure_percent: float | None
+    recent_peak_cpu_percent: float | None
+    recent_peak_memory_bytes: int | None
 
 
 class TaskTokens(View):
@@ -189,6 +200,7 @@ class TaskStatus(View):
     machine_type: str
     waiting_reason: str
     unkillable_pids: list[int]
+    stalled: bool
 
     def __repr__(self) -> str:
         return f"<TaskStatus {self.token} {self.state.name} {self.outcome.name} seq={self.seq}>"

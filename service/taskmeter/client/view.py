@@ -11,13 +11,15 @@ what was not measurable is null, never 0. Keys are the proto's JSON names, which
             avg_cpu_percent avg_cpu_memory_mb avg_gpu_memory_mb? cpu_cores cpu_time_ns memory_bytes peak_memory_bytes
             io_read_bytes? io_write_bytes? process_count thread_count gpu_utilization_percent? peak_gpu_utilization_percent?
             gpus[{index uuid name memoryBytes? utilizationPercent?}] source sample_time interval_seconds gap
-            pss_bytes? kernel_peak_memory_bytes? memory_source}
+            pss_bytes? kernel_peak_memory_bytes? memory_source open_file_count? voluntary_switch_count? involuntary_switch_count?
+            minor_fault_count? major_fault_count? uss_bytes? cpu_pressure_percent? memory_pressure_percent? io_pressure_percent?
+            recent_peak_cpu_percent recent_peak_memory_bytes}
     tokens{cpu_utilization cpu_memory gpu_memory total custom{} tariff cpu_ns memory_byte_seconds gpu_memory_byte_seconds
            gpu_utilization gpu_ns}
     pipeflow{totalPipes byPipe{"0": ["stage", …]} workers{"name": {status stage itemId? sinceTime}}}
     attempt retriesUsed maxRetries tags{} metadata{} queuePosition? node pid
     timings{queueSeconds? startSeconds? runSeconds? stopSeconds? totalSeconds?}
-    seq workSummary queue idempotencyKey inputSubmitTime machineType waitingReason unkillablePids[]
+    seq workSummary queue idempotencyKey inputSubmitTime machineType waitingReason unkillablePids[] stalled
 
 A `?` marks keys that can be null. When nothing of a task was measured, every value in `metrics` is null (and `gpus` empty).
 

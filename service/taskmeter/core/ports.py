@@ -13,7 +13,7 @@ from typing import Protocol
 from taskmeter.model.event import Event
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Cause, Task, TaskSpec
-from taskmeter.model.usage import Usage
+from taskmeter.model.usage import Integrals, Tariff, Usage
 
 # ---------------------------------------------------------------------------------------------------------- store
 
@@ -158,6 +158,11 @@ class Gone:
     read_bytes: int | None
     write_bytes: int | None
     killed_count: int
+    minor_fault_count: int = 0
+    major_fault_count: int = 0
+    voluntary_switch_count: int = 0
+    involuntary_switch_count: int = 0
+    """Of all that were reaped; 0 when nothing was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,8 @@ class MeterSource:
     """The attempt directory: report, gone and meter pages lie in it."""
     cgroup_v2: str = ""
     cgroup_v1_memory: str = ""
+    cgroup_v1_cpuacct: str = ""
+    """Where there is no v2."""
 
 
 class Executor(Protocol):
@@ -244,7 +251,7 @@ class Executor(Protocol):
 class Meter(Protocol):
     """Samples running attempts and accounts for ended ones. Knows nothing of states."""
 
-    def open(self, token: str, source: MeterSource, total_count: int, total_size: int) -> None:
+    def open(self, token: str, source: MeterSource, tariff: Tariff, total_count: int, total_size: int) -> None:
         """Start sampling, or go on from the attempt's meter page. A first sample is taken at once."""
 
     def is_open(self, token: str) -> bool: ...
@@ -258,7 +265,7 @@ class Meter(Protocol):
     def is_ready(self, token: str) -> bool:
         """The work announced that it is ready."""
 
-    def set_earlier(self, token: str, cpu_ns: int, memory_byte_ns2: int) -> None:
+    def set_earlier(self, token: str, earlier: Integrals) -> None:
         """Integrals of earlier attempts, added to the tokens that `hot` shows."""
 
     def settle(self, token: str, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:

@@ -148,8 +148,8 @@ class Service:
             return
         source = self.executor.meter_source(task.token, task.attempt)
         if source is not None:
-            self.meter.open(task.token, source, task.spec.total_count, task.spec.total_size)
-            self.meter.set_earlier(task.token, task.earlier.cpu_ns, task.earlier.memory_byte_ns2)
+            self.meter.open(task.token, source, task.tariff, task.spec.total_count, task.spec.total_size)
+            self.meter.set_earlier(task.token, task.earlier)
             entry.static = None
 
     async def wait_for_change(self, entry: Entry, timeout_seconds: float | None) -> None:

@@ -1,4 +1,5 @@
-"""One cgroup per attempt, `<the daemon's own cgroup>/taskmeter-<store id>/<token>.<attempt>`, in v2 and in v1 memory.
+"""One cgroup per attempt, `<the daemon's own cgroup>/taskmeter-<store id>/<token>.<attempt>`, in v2 and in v1 memory; where
+no v2 can be had, in v1 cpuacct.
 
 A cgroup counts CPU and memory of everything that was ever in it, and `cgroup.kill` ends it without a race. It is used where it
 is writable; without one, tasks run and are metered process by process. The shim stays outside: its own end must not be awaited
@@ -12,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -24,35 +26,55 @@ _RECORD = "cgroups"
 _PROBE = "probe"
 
 
+class Places(NamedTuple):
+    """Cgroup directories of one attempt; "" = none."""
+
+    v2: str = ""
+    v1_memory: str = ""
+    v1_cpuacct: str = ""
+
+    @property
+    def v1(self) -> tuple[str, ...]:
+        """Those that a process has to enter by itself, each once: controllers may be mounted together."""
+        return tuple(dict.fromkeys(path for path in (self.v1_memory, self.v1_cpuacct) if path))
+
+
 @dataclass(slots=True)
 class Cgroups:
     """Where this daemon makes cgroups, and where earlier ones of the same state directory did. "" = none."""
 
     v2: str = ""
     v1_memory: str = ""
+    v1_cpuacct: str = ""
     earlier: list[str] = field(default_factory=list)
 
-    def paths(self, token: str, attempt: int) -> tuple[str, str]:
-        """Return (v2, v1 memory) directories for a new attempt."""
-        name = f"{token}.{attempt}"
-        return self.v2 and f"{self.v2}/{name}", self.v1_memory and f"{self.v1_memory}/{name}"
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Those that this daemon uses, each once."""
+        return tuple(dict.fromkeys(base for base in (self.v2, self.v1_memory, self.v1_cpuacct) if base))
 
-    def find(self, token: str, attempt: int) -> tuple[str, str]:
-        """Return those (v2, v1 memory) directories of an attempt that exist, made by this daemon or an earlier one."""
-        v2 = v1 = ""
-        for base in (self.v2, self.v1_memory, *self.earlier):
+    def paths(self, token: str, attempt: int) -> Places:
+        """Return the directories for a new attempt."""
+        return Places(*(base and f"{base}/{token}.{attempt}" for base in (self.v2, self.v1_memory, self.v1_cpuacct)))
+
+    def find(self, token: str, attempt: int) -> Places:
+        """Return those directories of an attempt that exist, made by this daemon or an earlier one."""
+        found = dict.fromkeys(Places._fields, "")
+        for base in dict.fromkeys((*self.bases, *self.earlier)):
             path = f"{base}/{token}.{attempt}"
-            if base and os.path.exists(f"{path}/cgroup.procs"):
+            if os.path.exists(f"{path}/cgroup.procs"):
                 if os.path.exists(f"{path}/cgroup.events"):  # a file of v2 only
-                    v2 = v2 or path
-                else:
-                    v1 = v1 or path
-        return v2, v1
+                    found["v2"] = found["v2"] or path
+                    continue
+                for name, file in (("v1_memory", "memory.stat"), ("v1_cpuacct", "cpuacct.usage")):
+                    if os.path.exists(f"{path}/{file}"):
+                        found[name] = found[name] or path
+        return Places(**found)
 
     def sweep(self, is_over: Callable[[str, int], bool]) -> int:
         """Remove cgroups of attempts that are over, and bases without any; returns how many. Populated ones stay: EBUSY."""
         removed = 0
-        for base in {self.v2, self.v1_memory, *self.earlier} - {""}:
+        for base in {*self.bases, *self.earlier}:
             try:
                 names = [entry.name for entry in os.scandir(base) if entry.is_dir()]
             except OSError:
@@ -67,13 +89,12 @@ class Cgroups:
 
     def close(self) -> None:
         """Remove the bases if no attempt has a cgroup there; the next daemon makes them again."""
-        for base in (self.v2, self.v1_memory):
-            if base:
-                _try_rmdir(base)
+        for base in self.bases:
+            _try_rmdir(base)
 
 
 def discover(state_dir: Path, store_id: str, setting: str, proc: Path = Path("/proc/self")) -> Cgroups:
-    """Find, make and test the bases; remember them in `state_dir`/cgroups. `setting`: "auto", or "off" for none."""
+    """Find, make and test the bases; remember them in `state_dir`/cgroups. `setting`: "auto", "v1" for v1 alone, "off"."""
     record = state_dir / _RECORD
     earlier = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
     found = Cgroups()
@@ -81,10 +102,13 @@ def discover(state_dir: Path, store_id: str, setting: str, proc: Path = Path("/p
         own = own_cgroups(proc)
         name = f"taskmeter-{store_id}"
         found.v1_memory = _usable_base(own.get("memory", ""), name, "memory.stat")
-        found.v2 = _usable_base(_with_controllers(own.get("", ""), wants_memory=not found.v1_memory), name, "cpu.stat")
+        if setting != "v1":
+            found.v2 = _usable_base(_with_controllers(own.get("", ""), wants_memory=not found.v1_memory), name, "cpu.stat")
+        if not found.v2:
+            found.v1_cpuacct = _usable_base(own.get("cpuacct", ""), name, "cpuacct.usage")
     if found.v2:
         _enable_controllers(found.v2)
-    current = [base for base in (found.v2, found.v1_memory) if base]
+    current = list(found.bases)
     found.earlier = [base for base in earlier if base not in current and os.path.isdir(base)]
     if [*found.earlier, *current] != earlier:
         record.write_text("".join(f"{base}\n" for base in (*found.earlier, *current)), encoding="utf-8")

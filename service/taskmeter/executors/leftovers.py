@@ -10,6 +10,8 @@ import signal
 import time
 from collections.abc import Callable
 
+from taskmeter.executors.cgroups import Places
+
 STABLE_SECONDS = 1.0
 """How long to go on stopping new processes before killing what is known; the caller's loop waits meanwhile."""
 
@@ -99,15 +101,15 @@ def _send(pidfd: int, number: signal.Signals) -> bool:
     return True
 
 
-def kill_leftovers(v2: str, v1: str, token: str, attempt: int) -> int:
-    """Kill what is left of an attempt: by its cgroups where it has some ("" = not), else by its environment marker."""
+def kill_leftovers(cgroups: Places, token: str, attempt: int) -> int:
+    """Kill what is left of an attempt: by its cgroups where it has some, else by its environment marker."""
     killed = 0
-    if v2:
-        killed = len(members(v2))
-        if killed and not kill_cgroup(v2):
-            killed = kill_all(lambda: members(v2))
-    if v1:
-        killed += kill_all(lambda: members(v1))
-    if not v2 and not v1:
+    if cgroups.v2:
+        killed = len(members(cgroups.v2))
+        if killed and not kill_cgroup(cgroups.v2):
+            killed = kill_all(lambda: members(cgroups.v2))
+    for path in cgroups.v1:
+        killed += kill_all(lambda path=path: members(path))  # type: ignore[misc]
+    if not any(cgroups):
         killed = kill_all(lambda: marked(token, attempt))
     return killed

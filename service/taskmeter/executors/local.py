@@ -20,7 +20,7 @@ from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
 from taskmeter.core.ports import Facts, Gone, Launch, MeterSource
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
-from taskmeter.executors.cgroups import Cgroups, discover
+from taskmeter.executors.cgroups import Cgroups, Places, discover
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
@@ -129,9 +129,9 @@ class LocalExecutor:
             block = self._block(launch, watch)
             number, done = self._new_request(watch)
             stdin_data = launch.spec.stdin_data or None
-            v2, v1 = (os.fsencode(path) for path in cgroups)
+            v2, v1 = os.fsencode(cgroups.v2), tuple(map(os.fsencode, cgroups.v1))
             shared = launch.spec.shared_work_directory
-            self._launcher.launch(number, directory, block, v2, (v1,) if v1 else (), stdin_data, shared, self._ids)
+            self._launcher.launch(number, directory, block, v2, v1, stdin_data, shared, self._ids)
             await done
         except OSError as error:
             watch.alive = False
@@ -159,7 +159,7 @@ class LocalExecutor:
             argv = encode_argv(spec.argv)
         except ValueError as error:  # the RPC has refused such a spec; an older daemon may have stored one
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from error
-        v2, v1 = (os.fsencode(path) for path in watch.cgroups or ("", ""))
+        cgroups = watch.cgroups or Places()
         uid, gid = self._ids or (0, 0)
         flags = taskdir.MERGE_STDERR if spec.merge_stderr else 0
         flags |= taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0
@@ -176,8 +176,8 @@ class LocalExecutor:
                 cwd=os.fsencode(spec.working_directory),
                 stdin=watch.directory + b"/stdin" if spec.stdin_data else b"",
                 hints=os.fsencode(self._hints.path),
-                cgroup_v2=v2,
-                cgroup_v1=(v1,) if v1 else (),
+                cgroup_v2=os.fsencode(cgroups.v2),
+                cgroup_v1=tuple(map(os.fsencode, cgroups.v1)),
                 flags=flags,
                 umask=self._umask if spec.umask is None else spec.umask,
                 uid=uid,
@@ -228,8 +228,9 @@ class LocalExecutor:
         if records is None or main is None:
             return None
         claim = taskdir.unpack_claim(records[0])
-        v2, v1 = self._cgroups_of(token, attempt)
-        return MeterSource(claim.shim_pid if claim else 0, main.pid, os.fsdecode(directory), v2, v1)
+        return MeterSource(
+            claim.shim_pid if claim else 0, main.pid, os.fsdecode(directory), *self._cgroups_of(token, attempt)
+        )
 
     def directory_of(self, token: str, attempt: int) -> str:
         return os.fsdecode(self._directory(token, attempt))
@@ -241,7 +242,7 @@ class LocalExecutor:
     def _directory(self, token: str, attempt: int) -> bytes:
         return taskdir.attempt_path(self._state, token, attempt)
 
-    def _cgroups_of(self, token: str, attempt: int) -> tuple[str, str]:
+    def _cgroups_of(self, token: str, attempt: int) -> Places:
         watch = self._watches.get(token, attempt)
         if watch is None or watch.cgroups is None:
             return self._cgroups.find(token, attempt)
@@ -269,34 +270,34 @@ class LocalExecutor:
             os.close(pidfd)
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
-        return kill_leftovers(*self._cgroups.find(token, attempt), token, attempt)
+        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt)
 
     def last_account(self, token: str, attempt: int) -> Gone:
-        return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt)[0])
+        return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt))
 
     def settle(self, token: str, attempt: int) -> None:
-        v2, v1 = self._cgroups_of(token, attempt)
-        if v2 or v1:
-            self._remove_cgroups(v2, v1, REMOVE_TRIES, REMOVE_RETRY_SECONDS)
+        cgroups = self._cgroups_of(token, attempt)
+        if any(cgroups):
+            self._remove_cgroups(cgroups, REMOVE_TRIES, REMOVE_RETRY_SECONDS)
         watch = self._watches.get(token, attempt)
         if watch is not None:
             watch.settled = True
             if not watch.alive:
                 self._watches.drop(watch)
 
-    def _remove_cgroups(self, v2: str, v1: str, tries: int, pause_seconds: float) -> None:
+    def _remove_cgroups(self, cgroups: Places, tries: int, pause_seconds: float) -> None:
         def again(error: int) -> None:
             if error != errno.EBUSY:
-                log.warning("cannot remove cgroup %s: %s", v2 or v1, os.strerror(error))
+                log.warning("cannot remove cgroup %s: %s", cgroups.v2 or cgroups.v1[0], os.strerror(error))
             elif tries > 1 and self._started:
                 assert self._loop is not None
-                self._loop.call_later(pause_seconds, self._remove_cgroups, v2, v1, tries - 1, pause_seconds * 2)
+                self._loop.call_later(pause_seconds, self._remove_cgroups, cgroups, tries - 1, pause_seconds * 2)
 
         if not self._started:
             return
         self._next_request += 1
         self._requests[self._next_request] = (None, None, again)
-        self._launcher.remove_cgroups(self._next_request, os.fsencode(v2), (os.fsencode(v1),) if v1 else ())
+        self._launcher.remove_cgroups(self._next_request, os.fsencode(cgroups.v2), tuple(map(os.fsencode, cgroups.v1)))
 
     async def remove(self, token: str) -> None:
         assert self._loop is not None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from metercore.attempt import read_records
 from taskmeter.core.ports import Ended, Facts, Gone, Started
 from taskmeter.executors import taskdir
+from taskmeter.executors.cgroups import Places
 from taskmeter.executors.outcome import start_message
 from taskmeter.executors.taskdir import ExitKind
 from taskmeter.model.task import Cause
@@ -39,16 +40,18 @@ def read_facts(directory: bytes, boot_id: str, *, alive: bool) -> Facts:
     )
 
 
-def last_account(directory: bytes, cgroup_v2: str) -> Gone:
+def last_account(directory: bytes, cgroups: Places) -> Gone:
     """What a tree had used when its shim died: what the shim had published, and the cgroup's total if it still stands."""
     records = read_records(directory)
     gone = taskdir.unpack_gone(records[4]) if records else None
     account = _gone(gone) if gone else Gone(0.0, 0, 0, 0, 0, None, None, 0)
-    return replace(account, time=time.time(), cgroup_cpu_ns=_cgroup_cpu_ns(cgroup_v2), read_bytes=None, write_bytes=None)
+    return replace(account, time=time.time(), cgroup_cpu_ns=_cgroup_cpu_ns(cgroups), read_bytes=None, write_bytes=None)
 
 
-def _cgroup_cpu_ns(cgroup_v2: str) -> int:
-    for line in (_read(os.fsencode(f"{cgroup_v2}/cpu.stat")) or b"").splitlines() if cgroup_v2 else ():
+def _cgroup_cpu_ns(cgroups: Places) -> int:
+    if cgroups.v1_cpuacct and not cgroups.v2:
+        return int(_read(os.fsencode(f"{cgroups.v1_cpuacct}/cpuacct.usage")) or b"0")
+    for line in (_read(os.fsencode(f"{cgroups.v2}/cpu.stat")) or b"").splitlines() if cgroups.v2 else ():
         name, _, value = line.partition(b" ")
         if name == b"usage_usec":
             return int(value) * 1000
@@ -112,6 +115,10 @@ def _gone(gone: taskdir.Gone) -> Gone:
         read_bytes=gone.read_bytes,
         write_bytes=gone.write_bytes,
         killed_count=gone.killed_count,
+        minor_fault_count=gone.reaped_minor_faults,
+        major_fault_count=gone.reaped_major_faults,
+        voluntary_switch_count=gone.reaped_voluntary_switches,
+        involuntary_switch_count=gone.reaped_involuntary_switches,
     )
 
 

@@ -29,7 +29,7 @@ CLAIM = struct.Struct("<8sIiQQ40s4x")
 CTL = struct.Struct("<8sIII4xQ4x")
 PID = struct.Struct("<8sIiQQQQ4x")
 EXIT = struct.Struct(f"<8sIIQiiiiIIIiQQQQQQQ{SUBJECT_BYTES}s4x")
-GONE = struct.Struct(f"<8sIIQIIQQQQQQQQQQQII{MAX_UNKILLABLE}i4x")
+GONE = struct.Struct(f"<8sIIQIIQQQQQQQQQQQQQQQII{MAX_UNKILLABLE}i4x")
 HINT = struct.Struct("<II32s")
 LAUNCH = struct.Struct(f"<8sIIQ40s17IiI4xQQ{MAX_RLIMITS * 24}x")
 RLIMIT = struct.Struct("<I4xQQ")
@@ -149,6 +149,10 @@ class Gone:
     reaped_user_ns: int = 0
     reaped_system_ns: int = 0
     reaped_max_rss_bytes: int = 0
+    reaped_minor_faults: int = 0
+    reaped_major_faults: int = 0
+    reaped_voluntary_switches: int = 0
+    reaped_involuntary_switches: int = 0
     end_realtime_ns: int = 0
     end_boottime_ns: int = 0
     cgroup_cpu_ns: int = 0
@@ -189,8 +193,9 @@ class LaunchBlock:
     """(RLIMIT_*, soft, hard)."""
 
 
+_KINDS, _STAGES = frozenset(ExitKind), frozenset(Stage)
 _EXIT_NUMBERS = [field.name for field in fields(Exit)][10:17]
-_GONE_NUMBERS = [field.name for field in fields(Gone)][3:13]
+_GONE_NUMBERS = [field.name for field in fields(Gone)][3:17]
 
 
 def task_path(state_dir: bytes, token: str) -> bytes:
@@ -298,6 +303,8 @@ def unpack_exit(data: bytes | None) -> Exit | None:
         return None
     values = EXIT.unpack_from(data)
     kind, incarnation, code, number, core, error, stage, cause, forced, pid = values[2:12]
+    if kind not in _KINDS or stage not in _STAGES:
+        return None
     subject = values[19].rstrip(b"\0").decode("utf-8", "replace")
     flags = (code, number, bool(core), error, Stage(stage), cause, bool(forced), pid)
     numbers = dict(zip(_EXIT_NUMBERS, values[12:19], strict=True))
@@ -306,14 +313,12 @@ def unpack_exit(data: bytes | None) -> Exit | None:
 
 def pack_gone(gone: Gone) -> bytes:
     """Encode one slot."""
-    reaped = (gone.reaped_count, gone.reaped_user_ns, gone.reaped_system_ns, gone.reaped_max_rss_bytes)
-    times = (gone.end_realtime_ns, gone.end_boottime_ns)
-    cgroup = (gone.cgroup_cpu_ns, gone.cgroup_user_ns, gone.cgroup_system_ns, gone.cgroup_peak_memory_bytes)
+    numbers = (getattr(gone, name) for name in _GONE_NUMBERS)
     io = (_UNKNOWN if number is None else number for number in (gone.read_bytes, gone.write_bytes))
     kills = (gone.killed_count, gone.unkillable_count)
     pids = (*gone.unkillable_pids, *(0,) * MAX_UNKILLABLE)[:MAX_UNKILLABLE]
     head = (b"TM GONE ", VERSION, gone.serial, gone.incarnation, gone.final)
-    return _seal(GONE.pack(*head, *reaped, *times, *cgroup, *io, *kills, *pids))
+    return _seal(GONE.pack(*head, *numbers, *io, *kills, *pids))
 
 
 def unpack_gone(data: bytes | None) -> Gone | None:
@@ -332,10 +337,10 @@ def unpack_gone(data: bytes | None) -> Gone | None:
 def _gone_slot(data: bytes, at: int) -> Gone:
     values = GONE.unpack_from(data, at)
     serial, incarnation, final = values[2:5]
-    killed, unkillable = values[17:19]
-    read_bytes, write_bytes = (None if number == _UNKNOWN else number for number in values[15:17])
-    numbers = dict(zip(_GONE_NUMBERS, values[5:15], strict=True))
-    pids = values[19 : 19 + min(unkillable, MAX_UNKILLABLE)]
+    killed, unkillable = values[21:23]
+    read_bytes, write_bytes = (None if number == _UNKNOWN else number for number in values[19:21])
+    numbers = dict(zip(_GONE_NUMBERS, values[5:19], strict=True))
+    pids = values[23 : 23 + min(unkillable, MAX_UNKILLABLE)]
     return Gone(
         serial,
         incarnation,

@@ -8,6 +8,7 @@ import signal
 from dataclasses import dataclass
 
 from metercore.attempt import open_owner
+from taskmeter.executors.cgroups import Places
 from taskmeter.executors.taskdir import ShimStatus
 
 
@@ -25,8 +26,8 @@ class Watch:
     ordered: bool = False
     """A stop order was written; whichever shim gets attached is told."""
     settled: bool = False
-    cgroups: tuple[str, str] | None = None
-    """(v2, v1 memory); None = not known, look for them."""
+    cgroups: Places | None = None
+    """None = not known, look for them."""
     seen_started: bool = False
     seen_ended: bool = False
     exit_stamp_ns: int = 0

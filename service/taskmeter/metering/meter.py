@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Any
 
-from metercore.limit import quota_cores
 from metercore.reading import Reading
 from metercore.report import parse_report
 from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats
 from metercore.settle import settle_files
+from metercore.tariff import Tariff as NativeTariff
 from taskmeter.core.ports import Ended, Gone, MeterSource
 from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
 
@@ -20,19 +20,14 @@ REPORT_BYTES = 4096
 class LocalMeter:
     """Sample attempts of this host; implements `taskmeter.core.ports.Meter`. Used from one thread.
 
-    `backend="procfs"` leaves cgroups alone, for tests of what an ordinary user without any gets.
+    `backend` forces how processes without a cgroup are read; "auto" chooses.
     """
 
-    def __init__(
-        self, *, hz: float = DEFAULT_HZ, tariff: Tariff | None = None, backend: Literal["auto", "procfs"] = "auto"
-    ) -> None:
-        self._sampler = Sampler(hz, quota_cores=quota_cores())
+    def __init__(self, *, hz: float = DEFAULT_HZ, backend: str = "auto") -> None:
+        self._sampler = Sampler(hz, backend=backend)
         self._handles: dict[str, int] = {}
-        self._backend = backend
-        tariff = tariff or Tariff()
-        self._sampler.set_tariff(tariff.name, tariff.per_core_hour, tariff.per_gib_hour)
 
-    def open(self, token: str, source: MeterSource, total_count: int, total_size: int) -> None:
+    def open(self, token: str, source: MeterSource, tariff: Tariff, total_count: int, total_size: int) -> None:
         """Start sampling, or go on from the attempt's meter page. A first sample is taken at once."""
         if token not in self._handles:
             self._handles[token] = self._sampler.open(
@@ -41,9 +36,10 @@ class LocalMeter:
                 source.directory,
                 cgroup_v2=source.cgroup_v2,
                 cgroup_v1_memory=source.cgroup_v1_memory,
+                cgroup_v1_cpuacct=source.cgroup_v1_cpuacct,
                 total_count=total_count,
                 total_size=total_size,
-                backend=self._backend,
+                tariff=_native(tariff),
             )
 
     def is_open(self, token: str) -> bool:
@@ -65,11 +61,18 @@ class LocalMeter:
         handle = self._handles.get(token)
         return handle is not None and self._sampler.is_ready(handle)
 
-    def set_earlier(self, token: str, cpu_ns: int, memory_byte_ns2: int) -> None:
+    def set_earlier(self, token: str, earlier: Integrals) -> None:
         """Integrals of earlier attempts, added to the tokens that `hot` shows. Nothing if not open."""
         handle = self._handles.get(token)
         if handle is not None:
-            self._sampler.set_earlier(handle, cpu_ns, memory_byte_ns2)
+            self._sampler.set_earlier(
+                handle,
+                earlier.cpu_ns,
+                earlier.memory_byte_ns2,
+                gpu_memory_byte_ns2=earlier.gpu_memory_byte_ns2,
+                gpu_ns=earlier.gpu_ns,
+                custom=earlier.custom,
+            )
 
     def settle(self, token: str, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
         """Take the last sample, close the slot, and return the attempt's final usage. Works for attempts never opened.
@@ -84,32 +87,26 @@ class LocalMeter:
         start_time = ended.start_time if ended is not None else 0.0
         end_time = gone.time if gone is not None else ended.end_time if ended is not None else 0.0
         facts = gone or _NOTHING
-        reading: Reading
-        if handle is None:
-            reading = settle_files(
-                directory,
-                start_time=start_time,
-                end_time=end_time,
-                reaped_cpu_ns=facts.reaped_cpu_ns,
-                cgroup_cpu_ns=facts.cgroup_cpu_ns,
-                max_rss_bytes=facts.max_rss_bytes,
-                read_bytes=facts.read_bytes,
-                write_bytes=facts.write_bytes,
-                kernel_peak_memory_bytes=facts.kernel_peak_memory_bytes,
-            )
-        else:
-            reading = self._sampler.finish(
-                handle,
-                start_time=start_time,
-                end_time=end_time,
-                reaped_cpu_ns=facts.reaped_cpu_ns,
-                cgroup_cpu_ns=facts.cgroup_cpu_ns,
-                max_rss_bytes=facts.max_rss_bytes,
-                read_bytes=facts.read_bytes,
-                write_bytes=facts.write_bytes,
-                kernel_peak_memory_bytes=facts.kernel_peak_memory_bytes,
-            )
-        return Usage(_metrics(reading), Integrals(reading.cpu_ns, reading.memory_byte_ns2), _read_progress(directory))
+        ending: dict[str, Any] = {
+            "start_time": start_time,
+            "end_time": end_time,
+            "reaped_cpu_ns": facts.reaped_cpu_ns,
+            "cgroup_cpu_ns": facts.cgroup_cpu_ns,
+            "max_rss_bytes": facts.max_rss_bytes,
+            "read_bytes": facts.read_bytes,
+            "write_bytes": facts.write_bytes,
+            "kernel_peak_memory_bytes": facts.kernel_peak_memory_bytes,
+            "minor_fault_count": facts.minor_fault_count,
+            "major_fault_count": facts.major_fault_count,
+            "voluntary_switch_count": facts.voluntary_switch_count,
+            "involuntary_switch_count": facts.involuntary_switch_count,
+        }
+        reading = settle_files(directory, **ending) if handle is None else self._sampler.finish(handle, **ending)
+        progress = _read_progress(directory)
+        integrals = Integrals(
+            reading.cpu_ns, reading.memory_byte_ns2, reading.gpu_memory_byte_ns2, reading.gpu_ns, dict(progress.custom)
+        )
+        return Usage(_metrics(reading), integrals, progress)
 
     def stats(self) -> SamplerStats:
         """What the sampler itself did and cost so far."""
@@ -145,6 +142,34 @@ def _metrics(reading: Reading) -> Metrics:
         gap=reading.gap,
         pss_bytes=reading.pss_bytes,
         kernel_peak_memory_bytes=reading.kernel_peak_memory_bytes,
+        uss_bytes=reading.uss_bytes,
+        recent_peak_cpu_percent=reading.recent_peak_cpu_percent,
+        recent_peak_memory_bytes=reading.recent_peak_memory_bytes,
+        open_file_count=reading.open_file_count,
+        voluntary_switch_count=reading.voluntary_switch_count,
+        involuntary_switch_count=reading.involuntary_switch_count,
+        minor_fault_count=reading.minor_fault_count,
+        major_fault_count=reading.major_fault_count,
+        cpu_pressure_percent=reading.cpu_pressure_percent,
+        memory_pressure_percent=reading.memory_pressure_percent,
+        io_pressure_percent=reading.io_pressure_percent,
+        gpu_memory_bytes=reading.gpu_memory_bytes,
+        peak_gpu_memory_bytes=reading.peak_gpu_memory_bytes,
+        avg_gpu_memory_bytes=reading.avg_gpu_memory_bytes,
+        gpu_utilization_percent=reading.gpu_utilization_percent,
+        peak_gpu_utilization_percent=reading.peak_gpu_utilization_percent,
+    )
+
+
+def _native(tariff: Tariff) -> NativeTariff:
+    return NativeTariff(
+        tariff.name,
+        tariff.version,
+        per_core_hour=tariff.per_core_hour,
+        per_gib_hour=tariff.per_gib_hour,
+        per_gpu_gib_hour=tariff.per_gpu_gib_hour,
+        per_gpu_second=tariff.per_gpu_second,
+        custom=tariff.custom,
     )
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any
 
 from taskmeter.model.state import TERMINAL, Outcome, State
-from taskmeter.model.usage import Integrals, Usage
+from taskmeter.model.usage import Integrals, Tariff, Usage
 
 DEFAULT_GRACE_SECONDS = 10.0
 DEFAULT_TENANT = "default"
@@ -42,6 +42,7 @@ class TaskSpec:
     grace_period_seconds: float = DEFAULT_GRACE_SECONDS
     queue: str = ""
     priority: int = 0
+    tariff: str = ""
     total_count: int = 0
     total_size: int = 0
     announces_ready: bool = False
@@ -97,6 +98,8 @@ class Task:
     """Of this attempt, once it ended."""
     earlier: Integrals = field(default_factory=Integrals)
     """Sum over the attempts before this one."""
+    tariff: Tariff = field(default_factory=Tariff)
+    """The prices as of acceptance: they hold for the task's whole life."""
     seq: int = 0
 
     def evolve(self, **changes: Any) -> Task:

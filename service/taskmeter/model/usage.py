@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
+
+_NS_PER_HOUR = 3600e9
+_BYTE_NS2_PER_GIB_HOUR = 2.0 * _NS_PER_HOUR * 2**30
 
 
 class MetricsSource(IntEnum):
@@ -26,6 +31,16 @@ class MemorySource(IntEnum):
     PSS = 2
     RSS = 3
     EXTERNAL = 4
+
+
+class GpuUse(NamedTuple):
+    """Use of one GPU."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_bytes: int | None
+    utilization_percent: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,23 @@ class Metrics:
     gap: bool = False
     pss_bytes: int | None = None
     kernel_peak_memory_bytes: int | None = None
+    uss_bytes: int | None = None
+    recent_peak_cpu_percent: float = 0.0
+    recent_peak_memory_bytes: int = 0
+    open_file_count: int | None = None
+    voluntary_switch_count: int | None = None
+    involuntary_switch_count: int | None = None
+    minor_fault_count: int | None = None
+    major_fault_count: int | None = None
+    cpu_pressure_percent: float | None = None
+    memory_pressure_percent: float | None = None
+    io_pressure_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: int | None = None
+    avg_gpu_memory_bytes: float | None = None
+    gpu_utilization_percent: float | None = None
+    peak_gpu_utilization_percent: float | None = None
+    gpus: tuple[GpuUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +92,28 @@ class Integrals:
     cpu_ns: int = 0
     memory_byte_ns2: int = 0
     """Doubled trapezoid (m0 + m1)·dt in byte-nanoseconds."""
+    gpu_memory_byte_ns2: int = 0
+    gpu_ns: int = 0
+    custom: Mapping[str, int] = field(default_factory=dict)
+    """The work's own counters."""
 
     def __add__(self, other: Integrals) -> Integrals:
-        return Integrals(self.cpu_ns + other.cpu_ns, self.memory_byte_ns2 + other.memory_byte_ns2)
+        names = {**self.custom, **other.custom}
+        return Integrals(
+            self.cpu_ns + other.cpu_ns,
+            self.memory_byte_ns2 + other.memory_byte_ns2,
+            self.gpu_memory_byte_ns2 + other.gpu_memory_byte_ns2,
+            self.gpu_ns + other.gpu_ns,
+            {name: self.custom.get(name, 0) + other.custom.get(name, 0) for name in names},
+        )
 
     @property
     def memory_byte_seconds(self) -> float:
         return self.memory_byte_ns2 / 2e9
+
+    @property
+    def gpu_memory_byte_seconds(self) -> float:
+        return self.gpu_memory_byte_ns2 / 2e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +143,46 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """Named prices in tokens: the default is 1020 per core-hour and 100 per GiB-hour; 100 tokens = 1.00 currency."""
+    """Named and versioned prices in tokens; 100 tokens = 1.00 currency in the default one.
 
-    name: str = "default-1"
+    The formulas, in the order of operations of native/metercore/tariff.pyx: both agree to the bit.
+    """
+
+    name: str = "default"
+    version: int = 1
     per_core_hour: float = 1020.0
     per_gib_hour: float = 100.0
+    per_gpu_gib_hour: float = 2140.0
+    per_gpu_second: float = 0.0
+    custom: Mapping[str, float] = field(default_factory=dict)
+    """Tokens per unit of the work's own counters."""
+
+    @property
+    def label(self) -> str:
+        """Name and version, as on a bill."""
+        return f"{self.name}-{self.version}"
 
     def cpu_tokens(self, integrals: Integrals) -> float:
-        return integrals.cpu_ns * self.per_core_hour / 3600e9
+        return integrals.cpu_ns * self.per_core_hour / _NS_PER_HOUR
 
     def memory_tokens(self, integrals: Integrals) -> float:
-        return integrals.memory_byte_ns2 * self.per_gib_hour / (2.0 * 3600e9 * 2**30)
+        return integrals.memory_byte_ns2 * self.per_gib_hour / _BYTE_NS2_PER_GIB_HOUR
+
+    def gpu_memory_tokens(self, integrals: Integrals) -> float:
+        return integrals.gpu_memory_byte_ns2 * self.per_gpu_gib_hour / _BYTE_NS2_PER_GIB_HOUR
+
+    def gpu_time_tokens(self, integrals: Integrals) -> float:
+        return integrals.gpu_ns * self.per_gpu_second / 1e9
+
+    def custom_tokens(self, integrals: Integrals) -> dict[str, float]:
+        """Return the tokens of every counter that has a price, in the order of their UTF-8 bytes."""
+        names = sorted(self.custom, key=str.encode)
+        return {name: max(integrals.custom.get(name, 0), 0) * self.custom[name] for name in names}
+
+    def total_tokens(self, integrals: Integrals) -> float:
+        """Return the sum of all parts, none of them rounded before."""
+        total = self.cpu_tokens(integrals) + self.memory_tokens(integrals)
+        total = total + self.gpu_memory_tokens(integrals) + self.gpu_time_tokens(integrals)
+        for tokens in self.custom_tokens(integrals).values():
+            total += tokens
+        return total

@@ -9,13 +9,17 @@ from typing import Any
 
 from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
 from taskmeter.model.task import Cause, StopOrder, Task, TaskSpec
-from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSource, Progress, Usage
+from taskmeter.model.usage import GpuUse, Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
 
 Row = tuple[Any, ...]
 
 _METRICS = tuple(field.name for field in fields(Metrics))
 _PROGRESS = tuple(field.name for field in fields(Progress))
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def _values(value: Integrals | Tariff) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def encode_map(values: Mapping[str, str]) -> str:
@@ -49,7 +53,8 @@ def detail(task: Task) -> str:
             "exit_message": task.exit_message,
             "stop": stop and [stop.cause, stop.time, stop.grace_seconds, stop.reason, stop.serial],
             "unkillable": task.unkillable_pids,
-            "earlier": [task.earlier.cpu_ns, task.earlier.memory_byte_ns2],
+            "earlier": _values(task.earlier),
+            "tariff": _values(task.tariff),
         }
     )
 
@@ -126,7 +131,7 @@ def encode_usage(usage: Usage) -> str:
     return _encode_json(
         {
             "metrics": {name: getattr(metrics, name) for name in _METRICS},
-            "integrals": {"cpu_ns": usage.integrals.cpu_ns, "memory_byte_ns2": usage.integrals.memory_byte_ns2},
+            "integrals": _values(usage.integrals),
             "progress": {name: getattr(progress, name) for name in _PROGRESS},
         }
     )
@@ -140,6 +145,7 @@ def decode_usage(text: str | None) -> Usage | None:
     metrics = values["metrics"]
     metrics["source"] = MetricsSource(metrics["source"])
     metrics["memory_source"] = MemorySource(metrics["memory_source"])
+    metrics["gpus"] = tuple(GpuUse(*gpu) for gpu in metrics["gpus"])
     return Usage(Metrics(**metrics), Integrals(**values["integrals"]), Progress(**values["progress"]))
 
 
@@ -179,6 +185,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         stop=StopOrder(Cause(stop[0]), *stop[1:]) if stop else None,
         unkillable_pids=tuple(more["unkillable"]),
         usage=decode_usage(row[16]),
-        earlier=Integrals(*more["earlier"]),
+        earlier=Integrals(**more["earlier"]),
+        tariff=Tariff(**more["tariff"]),
         seq=seq,
     )

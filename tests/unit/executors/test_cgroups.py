@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taskmeter.executors.cgroups import Cgroups, discover, own_cgroups
+from taskmeter.executors.cgroups import Cgroups, Places, discover, own_cgroups
 
 HYBRID = """\
 31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -72,7 +72,7 @@ def test_without_cgroups_tasks_have_none(proc: Path, tmp_path: Path) -> None:
     assert own_cgroups(tmp_path / "nothing") == {}
     write(proc, "", "")
     found = discover(tmp_path, "id", "auto", proc)
-    assert (found.v2, found.v1_memory, found.paths("tk_x", 1)) == ("", "", ("", ""))
+    assert (found.v2, found.v1_memory, found.paths("tk_x", 1)) == ("", "", Places())
 
 
 def test_off_means_none_and_touches_nothing(proc: Path, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_usable_bases_are_made_and_remembered(proc: Path, tmp_path: Path) -> Non
     make_v1(v1 / "taskmeter-id" / "probe")
     found = discover(tmp_path, "id", "auto", proc)
     assert (found.v2, found.v1_memory) == (f"{v2}/taskmeter-id", f"{v1}/taskmeter-id")
-    assert found.paths("tk_x", 2) == (f"{v2}/taskmeter-id/tk_x.2", f"{v1}/taskmeter-id/tk_x.2")
+    assert found.paths("tk_x", 2) == Places(f"{v2}/taskmeter-id/tk_x.2", f"{v1}/taskmeter-id/tk_x.2")
     assert (tmp_path / "cgroups").read_text().split() == [found.v2, found.v1_memory]
 
     write(proc, HYBRID, "0::/elsewhere\n")  # the next daemon runs in another cgroup: what the first one made is still found
@@ -98,7 +98,7 @@ def test_usable_bases_are_made_and_remembered(proc: Path, tmp_path: Path) -> Non
     later = discover(tmp_path, "id", "auto", proc)
     assert (later.v2, later.earlier) == ("", [found.v2, found.v1_memory])
     assert later.find("tk_x", 2) == found.paths("tk_x", 2)
-    assert later.find("tk_y", 1) == ("", "")
+    assert later.find("tk_y", 1) == Places()
 
 
 @pytest.mark.parametrize("kind", ["threaded\n", "domain invalid\n"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskmeter.executors.cgroups import Places
 from taskmeter.executors.leftovers import kill_leftovers, marked, members, parent_of
 from tests.waiting import wait_until
 
@@ -29,10 +30,10 @@ def test_marked_processes_and_what_descends_from_them_are_killed(orphan: subproc
     assert orphan.pid in found
     assert marked(TOKEN, 4) == set()
     assert marked(TOKEN + "x", 3) == set()
-    assert kill_leftovers("", "", TOKEN, 3) == 2
+    assert kill_leftovers(Places(), TOKEN, 3) == 2
     assert orphan.wait(timeout=10) == -9
     wait_until(lambda: not marked(TOKEN, 3), "both are gone")
-    assert kill_leftovers("", "", TOKEN, 3) == 0
+    assert kill_leftovers(Places(), TOKEN, 3) == 0
 
 
 def test_the_parent_of_a_process_is_read_past_any_name() -> None:
@@ -42,4 +43,4 @@ def test_the_parent_of_a_process_is_read_past_any_name() -> None:
 
 def test_a_cgroup_that_is_gone_has_no_members() -> None:
     assert members("/nonexistent") == set()
-    assert kill_leftovers("/nonexistent", "/nonexistent", TOKEN, 1) == 0
+    assert kill_leftovers(Places("/nonexistent", "/nonexistent"), TOKEN, 1) == 0

@@ -18,12 +18,13 @@ from taskmeter.v1 import task_pb2
 from tests.waiting import wait_until
 
 MIB = 2**20
+GOLD = Tariff("gold", 2, 3600.0, 7.0)
 
 
 @pytest.fixture
 def meter() -> Iterator[LocalMeter]:
     """A meter that ticks 20 times a second."""
-    made = LocalMeter(hz=20.0, tariff=Tariff("gold", 3600.0, 7.0))
+    made = LocalMeter(hz=20.0)
     yield made
     made.close()
 
@@ -49,17 +50,17 @@ def test_it_is_the_meter_the_core_wants(meter: LocalMeter) -> None:
     assert port.version("tk_unknown") == 0
     assert not port.is_open("tk_unknown")
     assert not port.is_ready("tk_unknown")
-    port.set_earlier("tk_unknown", 1, 1)
+    port.set_earlier("tk_unknown", Integrals(1, 1))
 
 
 def test_an_open_attempt_shows_the_spec_until_the_work_says_otherwise(meter: LocalMeter, source: MeterSource) -> None:
-    meter.open("tk_1", source, 50, 60)
+    meter.open("tk_1", source, GOLD, 50, 60)
     assert meter.is_open("tk_1")
     status = task_pb2.TaskStatus.FromString(meter.hot("tk_1"))
     assert (status.total_count, status.total_size) == (50, 60)
     assert status.metrics.process_count == 1
     assert status.metrics.memory_bytes > MIB, "the first sample was taken at once"
-    assert status.tokens.tariff == "gold"
+    assert status.tokens.tariff == "gold-2"
     version = meter.version("tk_1")
     block = ReportBlock(source.directory + "/task/report")
     block.progress(total=100).ready()
@@ -68,14 +69,14 @@ def test_an_open_attempt_shows_the_spec_until_the_work_says_otherwise(meter: Loc
     status = task_pb2.TaskStatus.FromString(meter.hot("tk_1"))
     assert (status.total_count, status.completed_count) == (100, 7)
     assert meter.version("tk_1") > version
-    meter.open("tk_1", source, 1, 1)  # again is nothing new
+    meter.open("tk_1", source, GOLD, 1, 1)  # again is nothing new
     assert meter.stats().slot_count == 1
 
 
 def test_settling_an_open_attempt_closes_it_with_everything(meter: LocalMeter, source: MeterSource) -> None:
     now = time.time()
-    meter.open("tk_1", source, 0, 0)
-    meter.set_earlier("tk_1", 5, 6)
+    meter.open("tk_1", source, GOLD, 0, 0)
+    meter.set_earlier("tk_1", Integrals(5, 6))
     block = ReportBlock(source.directory + "/task/report")
     block.add(3, size=30)
     block.status("done").object("last")
@@ -106,8 +107,8 @@ def test_an_attempt_never_opened_is_settled_from_its_end(meter: LocalMeter, sour
 
 
 def test_after_a_restart_the_page_alone_is_enough(source: MeterSource) -> None:
-    first = LocalMeter(hz=20.0, backend="procfs")
-    first.open("tk_1", source, 0, 0)
+    first = LocalMeter(hz=20.0)
+    first.open("tk_1", source, GOLD, 0, 0)
     before = task_pb2.TaskStatus.FromString(first.hot("tk_1")).metrics
     first.close()
     second = LocalMeter(hz=20.0)
@@ -125,10 +126,10 @@ def test_what_failed_to_start_used_nothing(meter: LocalMeter, source: MeterSourc
 
 
 def test_what_was_lost_keeps_what_was_sampled(meter: LocalMeter, source: MeterSource) -> None:
-    meter.open("tk_1", source, 0, 0)
+    meter.open("tk_1", source, GOLD, 0, 0)
     usage = meter.settle("tk_1", source.directory, None, None)
     assert usage.metrics.cpu_time_ns > 0
-    assert usage.metrics.source == MetricsSource.PROCFS
+    assert usage.metrics.source == MetricsSource.CLOCK
     lost = meter.settle("tk_2", source.directory + "/none", None, None)
     assert lost.metrics.source == MetricsSource.UNSPECIFIED
     assert lost.integrals == Integrals()

@@ -8,7 +8,24 @@ from taskmeter.model.usage import Integrals, Metrics, Tariff
 from taskmeter.v1 import task_pb2, usage_pb2
 
 MIB = 1024.0 * 1024.0
-TARIFF = Tariff()
+_MEASURABLE = (
+    "io_read_bytes",
+    "io_write_bytes",
+    "pss_bytes",
+    "uss_bytes",
+    "kernel_peak_memory_bytes",
+    "gpu_utilization_percent",
+    "peak_gpu_utilization_percent",
+    "open_file_count",
+    "voluntary_switch_count",
+    "involuntary_switch_count",
+    "minor_fault_count",
+    "major_fault_count",
+    "cpu_pressure_percent",
+    "memory_pressure_percent",
+    "io_pressure_percent",
+)
+"""Metrics that are absent where they could not be measured."""
 
 
 def status_message(task: Task, *, metered: bool, queue_position: int | None = None) -> task_pb2.TaskStatus:
@@ -86,7 +103,7 @@ def _unmetered(message: task_pb2.TaskStatus, task: Task) -> None:
         message.current_object = progress.current_object
         fill_metrics(message.metrics, task.usage.metrics)
     if integrals != Integrals() or task.usage is not None:
-        fill_tokens(message.tokens, integrals)
+        fill_tokens(message.tokens, integrals, task.tariff)
 
 
 def fill_metrics(message: usage_pb2.TaskMetrics, metrics: Metrics) -> None:
@@ -102,7 +119,9 @@ def fill_metrics(message: usage_pb2.TaskMetrics, metrics: Metrics) -> None:
     message.cpu_time_ns = metrics.cpu_time_ns
     message.memory_bytes = metrics.memory_bytes
     message.peak_memory_bytes = metrics.peak_memory_bytes
-    for name in ("io_read_bytes", "io_write_bytes", "pss_bytes", "kernel_peak_memory_bytes"):
+    message.recent_peak_cpu_percent = metrics.recent_peak_cpu_percent
+    message.recent_peak_memory_bytes = metrics.recent_peak_memory_bytes
+    for name in _MEASURABLE:
         value = getattr(metrics, name)
         if value is not None:
             setattr(message, name, value)
@@ -113,13 +132,31 @@ def fill_metrics(message: usage_pb2.TaskMetrics, metrics: Metrics) -> None:
     message.sample_time = metrics.sample_time
     message.interval_seconds = metrics.interval_seconds
     message.gap = metrics.gap
+    for name in ("gpu_memory", "peak_gpu_memory", "avg_gpu_memory"):
+        held = getattr(metrics, f"{name}_bytes")
+        if held is not None:
+            setattr(message, f"{name}_mb", held / MIB)
+    for gpu in metrics.gpus:
+        message.gpus.add(
+            index=gpu.index,
+            uuid=gpu.uuid,
+            name=gpu.name,
+            memory_bytes=gpu.memory_bytes,
+            utilization_percent=gpu.utilization_percent,
+        )
 
 
-def fill_tokens(message: usage_pb2.TaskTokens, integrals: Integrals) -> None:
-    """Price the integrals; the tariff has no price for custom counters, so they are no tokens."""
-    message.cpu_utilization = TARIFF.cpu_tokens(integrals)
-    message.cpu_memory = TARIFF.memory_tokens(integrals)
-    message.total = message.cpu_utilization + message.cpu_memory
-    message.tariff = TARIFF.name
+def fill_tokens(message: usage_pb2.TaskTokens, integrals: Integrals, tariff: Tariff) -> None:
+    """Price the integrals."""
+    message.cpu_utilization = tariff.cpu_tokens(integrals)
+    message.cpu_memory = tariff.memory_tokens(integrals)
+    message.gpu_memory = tariff.gpu_memory_tokens(integrals)
+    message.gpu_utilization = tariff.gpu_time_tokens(integrals)
+    message.total = tariff.total_tokens(integrals)
+    if tariff.custom:
+        message.custom.update(tariff.custom_tokens(integrals))
+    message.tariff = tariff.label
     message.cpu_ns = integrals.cpu_ns
     message.memory_byte_seconds = integrals.memory_byte_seconds
+    message.gpu_memory_byte_seconds = integrals.gpu_memory_byte_seconds
+    message.gpu_ns = integrals.gpu_ns

@@ -1,0 +1,1 @@
+"""The CPU total of a tree that has no cgroup, by its members."""

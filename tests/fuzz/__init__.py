@@ -1,0 +1,1 @@
+"""Fuzzing of everything native that reads what somebody else wrote: `make fuzz`."""

@@ -1,0 +1,457 @@
+"""Nothing public leaks: each function and class of metercore has a case here, which is repeated while the process is watched.
+
+Watched are the C heap (mallinfo2(3)), Python's blocks, anonymous mappings, descriptors, threads. A case is one round of calls: good
+ones, and such as fail.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import gc
+import os
+import sys
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from metercore import cgroup, clock, descriptors, procfs
+from metercore.attempt import open_owner, read_records
+from metercore.counter import Counter
+from metercore.crc import crc32
+from metercore.encode import encode_hot
+from metercore.epochs import WindowPeak
+from metercore.eta import Eta
+from metercore.launch import Launcher
+from metercore.limit import CpuLimit, allowed_cores, percent, quota_cores
+from metercore.meterpage import read_meter
+from metercore.paths import open_beneath
+from metercore.peak import Peak
+from metercore.rate import Rate
+from metercore.report import ReportBlock, parse_report
+from metercore.sampler import Sampler
+from metercore.settle import settle_files
+from metercore.tariff import Tariff
+from metercore.tokens import Tokens
+from metercore.tree import ProcessTree
+from metercore.window import RateWindow
+from tests.fuzz.targets import CORPUS
+from tests.native.backends import BACKENDS
+from tests.waiting import wait_until
+
+STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
+
+MADE_BY_OTHERS = {
+    "reading.Reading": "made by Sampler.read and settle_files",
+    "sampler.SamplerStats": "a tuple, made by Sampler.stats",
+    "report.Report": "a tuple, made by parse_report",
+    "procfs.ProcStat": "a tuple, made by parse_stat",
+    "procfs.ProcMemory": "a tuple, made by parse_status",
+    "procfs.ProcIo": "a tuple, made by parse_io",
+    "tariff.Price": "a tuple, made by Tariff.price",
+}
+NOBODY_HAS_THIS_PID = 2**22 + 1  # above the largest pid_max
+
+Case = Callable[[Path], object]
+CASES: dict[str, Case] = {}
+
+
+def case(*names: str) -> Callable[[Case], Case]:
+    """Enter a case under the names of what it calls: "module.name"."""
+
+    def enter(function: Case) -> Case:
+        for name in names:
+            CASES[name] = function
+        return function
+
+    return enter
+
+
+def public() -> set[str]:
+    """Every public class and function, from the stubs."""
+    found = set()
+    for stub in STUBS.glob("*.pyi"):
+        for node in ast.parse(stub.read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                found.add(f"{stub.stem}.{node.name}")
+    return found
+
+
+def failing(function: Callable[..., object], *arguments: object, **named: object) -> None:
+    """Call what is to fail; that it does is asserted elsewhere."""
+    try:
+        function(*arguments, **named)
+    except (OSError, ValueError, OverflowError, TypeError, KeyError, RuntimeError):
+        pass
+
+
+# ------------------------------------------------------------------------------------------------------- parsers
+
+
+@case("procfs.parse_stat", "procfs.parse_statm", "procfs.parse_status", "procfs.parse_rollup", "procfs.parse_io")
+def parse_proc(directory: Path) -> None:
+    for name in ("stat", "statm", "status", "rollup", "io"):
+        parse = getattr(procfs, f"parse_{name}")
+        parse((CORPUS / name / "sleep").read_bytes())
+        failing(parse, b"x")
+        failing(parse, None)
+
+
+@case("procfs.read_stat", "procfs.read_memory", "procfs.read_rollup", "procfs.read_io")
+def read_proc(directory: Path) -> None:
+    for read in (procfs.read_stat, procfs.read_memory, procfs.read_rollup, procfs.read_io):
+        read(os.getpid())
+        failing(read, NOBODY_HAS_THIS_PID)
+        failing(read, 2**40)
+
+
+@case("cgroup.parse_cpu_stat", "cgroup.parse_memory_stat", "cgroup.parse_cpu_max", "cgroup.parse_io_stat")
+def parse_cgroup(directory: Path) -> None:
+    cgroup.parse_cpu_stat(b"usage_usec 5\n")
+    cgroup.parse_memory_stat(b"anon 5\nshmem 6\n", 2)
+    cgroup.parse_memory_stat(b"total_rss 5\n", 1)
+    cgroup.parse_cpu_max(b"max 100000\n")
+    cgroup.parse_cpu_max(b"150000 100000\n")
+    cgroup.parse_io_stat(b"8:0 rbytes=1 wbytes=2\n")
+    failing(cgroup.parse_cpu_stat, b"x")
+    failing(cgroup.parse_memory_stat, b"x", 2)
+
+
+@case("cgroup.read_ids")
+def read_cgroup(directory: Path) -> None:
+    (directory / "ids").write_text("1\n2\n3000\n")
+    cgroup.read_ids(str(directory / "ids"))
+    failing(cgroup.read_ids, str(directory / "none"))
+
+
+@case("crc.crc32", "clock.monotonic_ns", "clock.boottime_ns", "clock.realtime_ns", "clock.thread_cpu_ns")
+def clocks(directory: Path) -> None:
+    crc32(b"x" * 5000)
+    crc32(memoryview(b"x" * 5000))
+    failing(crc32, "x")
+    for read in (clock.monotonic_ns, clock.boottime_ns, clock.realtime_ns, clock.thread_cpu_ns):
+        read()
+
+
+# ------------------------------------------------------------------------------------------------------ numerics
+
+
+@case("rate.Rate", "window.RateWindow", "peak.Peak", "epochs.WindowPeak", "counter.Counter", "eta.Eta")
+def numerics(directory: Path) -> None:
+    rate, window, peak, highest, counter, eta = Rate(), RateWindow(), Peak(), WindowPeak(), Counter(), Eta()
+    for n in range(1, 50):
+        rate.update(n * 10**9, n)
+        window.update(n * 10**9, n)
+        peak.update(n * 10**9, n)
+        highest.update(n * 10**9, n)
+        counter.update(n)
+        eta.update(n * 10**9, n)
+    assert rate.per_second
+    assert rate.at(51 * 10**9)
+    assert window.amount(50 * 10**9)
+    assert window.per_second(50 * 10**9)
+    assert highest.highest(50 * 10**9)
+    assert highest.highest(500 * 10**9) is None
+    assert counter.total
+    assert eta.remaining(50 * 10**9, 100)
+    eta.is_stalled(50 * 10**9)
+    failing(Rate, "x")
+    failing(rate.update, "x", 1)
+    failing(rate.update, 50 * 10**9, -1.0)
+    failing(RateWindow, 0.0)
+    failing(WindowPeak, 0.0)
+    failing(highest.update, 0, float("nan"))
+    failing(counter.update, -1)
+    failing(eta.update, 0, -1.0)
+
+
+@case("tokens.Tokens", "tariff.Tariff")
+def tokens_and_prices(directory: Path) -> None:
+    tokens = Tokens(memory_byte_ns2=2**100, counts={"pages": 1})
+    for n in range(1, 50):
+        tokens.update_memory(n * 10**9, n)
+        tokens.update_gpu_memory(n * 10**9, n)
+        tokens.add_cpu_ns(n)
+        tokens.add_gpu_ns(n)
+        tokens.add("pages", n)
+    tokens.hold(51 * 10**9)
+    assert tokens.memory_byte_ns2
+    assert tokens.memory_byte_seconds
+    assert tokens.gpu_memory_byte_ns2
+    assert tokens.gpu_memory_byte_seconds
+    samples = array("Q", range(100))
+    tokens.replay_memory(samples, samples, 60 * 10**9)
+    failing(tokens.replay_memory, samples, samples[1:])
+    failing(tokens.replay_memory, array("d", [1.0]), samples)
+    failing(tokens.add, "pages", 2**64 - 1)
+    failing(tokens.update_memory, 0, 2**63 + 1)
+    failing(Tokens, memory_byte_ns2=2**128)
+    failing(Tokens, counts={"": 1})
+    tariff = Tariff("default", 1, custom={"pages": 0.5})
+    assert tokens.price(tariff).total
+    assert tariff.label
+    assert hash(tariff) == hash(Tariff("default", 1, custom={"pages": 0.5}))
+    assert repr(tariff)
+    failing(Tariff, "default", 1, custom={"pages": 0.5, "": 0.5})
+    failing(Tariff, "\ud800", 1)
+    failing(tariff.price, None)
+
+
+@case("limit.CpuLimit", "limit.allowed_cores", "limit.quota_cores", "limit.percent")
+def cpu_limits(directory: Path) -> None:
+    limit = CpuLimit()
+    assert limit.refresh()
+    assert limit.percent(0.5)
+    assert percent(0.5, 1.0)
+    allowed_cores(os.getpid())
+    quota_cores()
+    failing(allowed_cores, NOBODY_HAS_THIS_PID)
+    failing(quota_cores, NOBODY_HAS_THIS_PID)
+    failing(CpuLimit, proc=str(directory))
+    failing(percent, 1.0, 0.0)
+
+
+# ------------------------------------------------------------------------------------------- records and reports
+
+
+@case("report.ReportBlock", "report.parse_report")
+def reports(directory: Path) -> None:
+    block = ReportBlock(directory / "report")
+    block.progress(5, 50).status("x").object("y" * 1000)
+    block.add()
+    block.fail(1, 2)
+    block.count("rows", 3)
+    block.ready()
+    block.read()
+    parse_report((directory / "report").read_bytes())
+    parse_report(b"")
+    ReportBlock()
+    ReportBlock(directory / "none" / "report")
+    failing(block.count, "")
+    failing(block.progress, "x")
+
+
+@case("meterpage.read_meter", "settle.settle_files")
+def accounts(directory: Path) -> None:
+    settle_files(str(directory), start_time=1.0, end_time=2.0, reaped_cpu_ns=5, max_rss_bytes=7)
+    read_meter(str(directory / "meter"))
+    failing(read_meter, str(directory / "none"))
+    failing(settle_files, str(directory), reaped_cpu_ns=-1)
+    settle_files(str(directory / "none"))
+
+
+@case("attempt.read_records", "attempt.open_owner")
+def records(directory: Path) -> None:
+    for name in ("claim", "exit", "pid", "gone", "lock"):
+        (directory / name).write_bytes(b"x" * 4096)
+    read_records(os.fsencode(directory))
+    read_records(os.fsencode(directory / "none"))
+    open_owner(os.fsencode(directory))
+    open_owner(os.fsencode(directory / "none"))
+    failing(read_records, os.fsencode(directory / "lock"))
+
+
+@case("paths.open_beneath")
+def beneath(directory: Path) -> None:
+    (directory / "file").touch()
+    os.close(open_beneath(directory, "file"))
+    for path in ("../x", "none", "", "/etc/passwd"):
+        failing(open_beneath, directory, path)
+    failing(open_beneath, directory.parent, directory.name)
+    failing(open_beneath, directory / "none", "x")
+
+
+@case("encode.encode_hot")
+def encodes(directory: Path) -> None:
+    encode_hot({"source": 1, "cpu_ns": 2**62}, status="x", current_object="y", tariff="gold", memory_byte_ns2=2**100)
+    failing(encode_hot, {"source": 1}, memory_byte_ns2=2**200)
+    failing(encode_hot, {"source": "x"})
+    failing(encode_hot, {}, status="x" * 501)
+
+
+# ------------------------------------------------------------------------------------ trees, samplers, launchers
+
+
+@case("tree.ProcessTree")
+def trees(directory: Path) -> None:
+    tree = ProcessTree()
+    tree.add_root(os.getppid(), 7)
+    tree.sweep()
+    tree.forget(os.getpid())
+    tree.remove_root(os.getppid(), 7)
+    tree.sweep()
+    failing(tree.add_root, 0, 7)
+
+
+@case("descriptors.kept_count", "descriptors.set_limit")
+def limits(directory: Path) -> None:
+    descriptors.kept_count()
+    descriptors.set_limit(5)
+    descriptors.set_limit(-1)
+
+
+@case("sampler.Sampler")
+def samplers(directory: Path) -> None:
+    (directory / "task").mkdir(exist_ok=True)
+    ReportBlock(directory / "task" / "report").status("x")
+    for backend in BACKENDS:
+        sampler = backend.make(start=False)
+        kept = sampler.open(os.getppid(), os.getpid(), str(directory))
+        handle = sampler.open(os.getppid(), os.getpid(), str(directory), cgroup_v2="/none")
+        sampler.tick(skip_seconds=0.3)
+        sampler.set_earlier(handle, 5, 2**70)
+        sampler.set_tariff("gold", 1.0, 2.0)
+        sampler.hot(handle)
+        sampler.read(handle)
+        sampler.version(handle)
+        sampler.is_ready(handle)
+        sampler.finish(handle)
+        failing(sampler.read, handle)
+        failing(sampler.open, 1, 1)
+        failing(sampler.finish, kept, reaped_cpu_ns=-1)
+        failing(sampler.set_earlier, kept, 5, 2**200)
+        sampler.stats()
+        sampler.close()  # with a slot open
+    threaded = Sampler(20.0)
+    threaded.open(os.getppid(), os.getpid(), str(directory))
+    wait_until(lambda: threaded.stats().tick_count > 0, "a tick")
+    if threaded.stats().tick_count % 2:
+        threaded.close()  # else it is collected with its thread running
+    del threaded
+    failing(Sampler, 0.0)
+
+
+@case("launch.Launcher")
+def launchers(directory: Path) -> None:
+    launcher = Launcher(b"/bin/true")
+    attempt = os.fsencode(directory / "attempt")
+    launcher.prepare(1, attempt, b"spec", False)
+    launcher.launch(2, attempt, b"\0" * 1000, b"", (b"/proc/none/cgroup",), b"stdin", False, None)
+    launcher.launch(3, os.fsencode(directory / "none"), b"\0" * 1000, b"", (), None, True, (0, 0))
+    launcher.remove_cgroups(4, b"/proc/none", (b"/proc/none",))
+    failing(launcher.launch, 5, attempt, b"short", b"", (), None, False, None)
+    found: list[tuple[int, int, int, int, int, int]] = []
+    wait_until(lambda: found.extend(launcher.results()) or len(found) == 4, "all are answered")
+    for *_, pid, pidfd in found:
+        if pid:
+            os.waitpid(pid, 0)
+        if pidfd >= 0:
+            os.close(pidfd)
+    launcher.prepare(6, attempt, b"spec", False)
+    launcher.close()  # with a result that nobody took
+    failing(launcher.prepare, 7, attempt, b"spec", False)
+    Launcher(b"/bin/true").prepare(8, attempt, b"spec", False)  # and is collected
+
+
+# ------------------------------------------------------------------------------------------------- the measuring
+
+
+class Mallinfo2(ctypes.Structure):
+    """struct mallinfo2 of malloc.h: `uordblks` is what is allocated, `hblkhd` what lies in mappings of its own."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]  # noqa: SIM905
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What this process holds."""
+
+    heap_bytes: int
+    python_blocks: int
+    mapping_count: int
+    descriptors: int
+    kept: int
+    threads: int
+
+
+def state() -> State:
+    gc.collect()
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = Mallinfo2
+    info = mallinfo2()
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        mappings = sum(1 for _ in file)
+    files, threads = (len(os.listdir(f"/proc/self/{name}")) for name in ("fd", "task"))
+    return State(info.uordblks + info.hblkhd, sys.getallocatedblocks(), mappings, files, descriptors.kept_count(), threads)
+
+
+ROUNDS = 25
+HEAP_SLACK = 16 * ROUNDS
+"""Bytes. The smallest block malloc gives, once per round, is a leak; less is somebody's cache."""
+
+
+def grown(function: Case, directory: Path) -> list[str]:
+    """Repeat a case; what there is more of afterwards."""
+    before = state()
+    for _ in range(ROUNDS):
+        function(directory)
+    try:
+        # A joined thread may still be listed for a moment: the kernel wakes its joiner before it is gone.
+        wait_until(lambda: len(os.listdir("/proc/self/task")) <= before.threads, "threads are gone", 5)
+    except AssertionError:
+        pass
+    after = state()
+    slack = {"heap_bytes": HEAP_SLACK - 1, "python_blocks": ROUNDS // 2, "mapping_count": ROUNDS // 4}
+    return [
+        f"{name}: {getattr(before, name)} → {getattr(after, name)} in {ROUNDS} rounds"
+        for name in State.__slots__
+        if getattr(after, name) > getattr(before, name) + slack.get(name, 0)
+    ]
+
+
+def leaks(function: Case, directory: Path) -> list[str]:
+    """What grows every time; caches and pools that fill up do so only at first (as in psutil's tests)."""
+    for _ in range(3):
+        function(directory)
+    for _ in range(5):
+        found = grown(function, directory)
+        if not found:
+            return []
+    return found
+
+
+def test_everything_public_has_a_leak_case() -> None:
+    missing = sorted(public() - CASES.keys() - MADE_BY_OTHERS.keys())
+    assert not missing, (
+        f"no leak case for {', '.join(missing)}: add a function with @case({missing[0]!r}) to {Path(__file__).name} that calls it "
+        "once with success and once for each way in which it fails, or say in MADE_BY_OTHERS which case makes it"
+    )
+    gone = sorted((CASES.keys() | MADE_BY_OTHERS.keys()) - public())
+    assert not gone, f"not public any more: {', '.join(gone)}"
+
+
+@pytest.mark.parametrize("function", dict.fromkeys(CASES.values()), ids=lambda function: function.__name__)
+def test_it_leaks_nothing(function: Case, tmp_path: Path) -> None:
+    assert leaks(function, tmp_path) == []
+
+
+def test_the_test_sees_a_leak_of_one_small_block_per_round(tmp_path: Path) -> None:
+    malloc = ctypes.CDLL(None).malloc
+    malloc.restype = ctypes.c_void_p
+    blocks: list[int] = [0] * (ROUNDS * 8)
+    ends = iter(range(len(blocks)))
+
+    def leak(directory: Path) -> None:
+        blocks[next(ends)] = malloc(16)
+
+    def keep_open(directory: Path) -> None:
+        blocks[next(ends)] = os.open("/dev/null", os.O_RDONLY)
+
+    found = leaks(leak, tmp_path)
+    assert any("heap_bytes" in line for line in found), found
+    free = ctypes.CDLL(None).free
+    free.argtypes = [ctypes.c_void_p]
+    for block in blocks:
+        free(block or None)
+    ends = iter(range(len(blocks)))
+    blocks[:] = [-1] * len(blocks)
+    found = leaks(keep_open, tmp_path)
+    for descriptor in blocks:
+        if descriptor >= 0:
+            os.close(descriptor)
+    assert any("descriptors" in line for line in found), found

@@ -1,0 +1,85 @@
+"""Runs native tests, or the fuzzer, on extensions that were built with the address and undefined-behaviour sanitizers.
+
+`python tests/sanitize.py asan [pytest arguments]` or `fuzz [arguments of tests.fuzz]`. Builds into build/asan, beside the ordinary
+build, what is stale. A report of a sanitizer fails the run, also one of a forked child: reports are files. gcc only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "asan"
+LIBRARY = BUILD / "lib"
+COVERAGE = BUILD / "coverage.so"
+REPORTS = BUILD / "reports"
+
+TESTS = ["tests/native"]
+LEFT_OUT = [
+    # They measure time, sizes or counts that a sanitizer changes, or compile and check sanitized code of their own.
+    "tests/native/shim",
+    "tests/native/test_leaks.py",
+    "tests/native/test_accuracy_duty.py",
+]
+
+
+def build() -> None:
+    """Bring the sanitized extensions up to date."""
+    command = [sys.executable, "setup.py", "--quiet", "build_ext"]
+    command += ["--build-lib", str(LIBRARY), "--build-temp", str(BUILD / "temp")]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "TASKMETER_SANITIZE": "1"})
+    for source in (ROOT / "native" / "metercore").glob("*.py"):
+        shutil.copy(source, LIBRARY / "metercore")
+    source = ROOT / "tests" / "fuzz" / "coverage.c"
+    if not COVERAGE.exists() or COVERAGE.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", str(COVERAGE), str(source)], check=True)
+
+
+def environment() -> dict[str, str]:
+    """Have Python find the sanitized extensions first, and the sanitizers' runtime before everything."""
+    runtime = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
+    # The coverage callbacks come before the runtime, which has empty ones of its own.
+    options = ["detect_leaks=0", "verify_asan_link_order=0", "detect_stack_use_after_return=1", "strict_string_checks=1"]
+    options += [f"log_path={REPORTS}/asan", "handle_segv=1", "allocator_may_return_null=1"]
+    return {
+        **os.environ,
+        "LD_PRELOAD": f"{COVERAGE}:{os.path.realpath(runtime)}",
+        "ASAN_OPTIONS": ":".join(options),
+        "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={REPORTS}/ubsan",
+        "PYTHONPATH": str(LIBRARY),
+        "PYTHONMALLOC": "malloc",  # each object is an allocation of its own that the sanitizer watches over
+        "TASKMETER_SANITIZED": "1",
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Build, run, show reports; 0 if the run passed and there are none."""
+    if not arguments or arguments[0] not in {"asan", "fuzz"}:
+        print(__doc__, file=sys.stderr)
+        return 2
+    build()
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    REPORTS.mkdir(parents=True)
+    env = environment()
+    check = "import metercore.procfs as m; print('testing', m.__file__); assert '/build/asan/' in m.__file__"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT, env=env)
+    if arguments[0] == "fuzz":
+        command = [sys.executable, "-m", "tests.fuzz", *arguments[1:]]
+    else:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command += arguments[1:] or [*TESTS, *(f"--ignore={path}" for path in LEFT_OUT)]
+    code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+    reports = sorted(REPORTS.iterdir())
+    for report in reports:
+        print(f"── {report.relative_to(ROOT)}", report.read_text(errors="replace"), sep="\n", flush=True)
+    if reports:
+        print(f"{len(reports)} reports of sanitizers", flush=True)
+    return code or (1 if reports else 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
