@@ -32,17 +32,15 @@ def test_native_and_python_prices_agree_to_the_bit(
     )
     tokens = Tokens(cpu_ns=cpu, memory_byte_ns2=memory, gpu_memory_byte_ns2=gpu_memory, gpu_ns=gpu, counts=counts)
     price = tariff.price(tokens)
-    model = usage.Tariff("gold-1", each[0], each[1])
-    integrals = usage.Integrals(cpu, memory)
+    model = usage.Tariff("gold", 1, *each, custom)
+    integrals = usage.Integrals(cpu, memory, gpu_memory_byte_ns2=gpu_memory, gpu_ns=gpu, custom=counts)
     assert price.cpu == model.cpu_tokens(integrals)
     assert price.memory == model.memory_tokens(integrals)
-    assert price.gpu_memory == gpu_memory * each[2] / (2.0 * 3600e9 * 2**30)
-    assert price.gpu_time == gpu * each[3] / 1e9
-    assert price.custom == {name: counts.get(name, 0) * per_unit for name, per_unit in custom.items()}
-    total = price.cpu + price.memory + price.gpu_memory + price.gpu_time
-    for part in price.custom.values():
-        total += part
-    assert price.total == total
+    assert price.gpu_memory == model.gpu_memory_tokens(integrals)
+    assert price.gpu_time == model.gpu_time_tokens(integrals)
+    assert list(price.custom.items()) == list(model.custom_tokens(integrals).items())
+    assert price.total == model.total_tokens(integrals)
+    assert tariff.label == model.label
     assert tokens.price(tariff) == price
 
 
