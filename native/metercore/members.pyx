@@ -215,6 +215,7 @@ cdef bint c_members_total(c_Slot *slot, const c_Look *look, bint all_known, uint
         if died:
             slot.ran = 1
             slot.wants_pss = 1
+            slot.pss_denied = 0
         elif not (reaped and slot.unordered):
             break
         # Its time has moved to who waited for it: ask all who ran, in order.

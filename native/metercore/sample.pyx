@@ -89,22 +89,27 @@ cdef void c_persist(c_Slot *slot, uint64_t now_ns) noexcept nogil:
 # ------------------------------------------------------------------------------------------------------ first sample
 
 
-cdef uint64_t c_started_ns(c_Slot *slot, uint64_t now_ns) noexcept nogil:
-    """When the main process began, on the monotonic clock: from its record, else from the kernel (10 ms), else now."""
+cdef bint c_main_record(c_Slot *slot, tm_pid *record) noexcept nogil:
+    """Read what the shim noted of the main process; 0 when it noted nothing, or of another one."""
     cdef char[4200] path
-    cdef tm_pid record
+    if slot.directory == NULL:
+        return 0
+    snprintf(path, 4200, b"%s/pid", slot.directory)
+    return (
+        c_read_path(path, <char *>record, sizeof(tm_pid)) == <ssize_t>sizeof(tm_pid)
+        and record.magic == TM_MAGIC_PID
+        and record.version == TM_VERSION
+        and record.crc == c_crc32(record, TM_PID_CRC_BYTES)
+        and record.pid == slot.main_pid
+    )
+
+
+cdef uint64_t c_started_ns(c_Slot *slot, const tm_pid *record, uint64_t now_ns) noexcept nogil:
+    """When the main process began, on the monotonic clock: from its record, else from the kernel (10 ms), else now."""
     cdef c_ProcStat main
     cdef uint64_t boot_ns = c_boottime_ns()
     cdef uint64_t age = 0
-    path[0] = 0
-    if slot.directory != NULL:
-        snprintf(path, 4200, b"%s/pid", slot.directory)
-    if (
-        c_read_path(path, <char *>&record, sizeof(record)) == <ssize_t>sizeof(record)
-        and record.magic == TM_MAGIC_PID
-        and record.version == TM_VERSION
-        and record.crc == c_crc32(&record, TM_PID_CRC_BYTES)
-    ):
+    if record != NULL:
         if record.start_boottime_ns < boot_ns:
             age = boot_ns - record.start_boottime_ns
     elif slot.main_pid > 0 and c_read_stat(slot.main_pid, &main) == 0 and main.start_ticks * c_tick_ns < boot_ns:
@@ -116,7 +121,11 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     """Go on from the meter page; the time in which nobody sampled is a gap over which memory is held."""
     cdef tm_meter *account = &slot.account
     cdef tm_meter saved
+    cdef tm_pid record
+    cdef bint recorded = c_main_record(slot, &record)
     cdef char[40] boot_id
+    if recorded and slot.main_start_ticks == 0:
+        slot.main_start_ticks = record.start_ticks
     c_boot_id(boot_id)
     if slot.meter_path != NULL and c_meter_read(slot.meter_path, &saved) == 0:
         account[0] = saved
@@ -137,7 +146,7 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
         slot.resumed = 1
     memcpy(account.boot_id, boot_id, 40)
     if account.first_monotonic_ns == 0:
-        account.first_monotonic_ns = now_ns if slot.attached else c_started_ns(slot, now_ns)
+        account.first_monotonic_ns = now_ns if slot.attached else c_started_ns(slot, &record if recorded else NULL, now_ns)
     account.last_monotonic_ns = now_ns
 
 
@@ -154,7 +163,7 @@ cdef void c_start(c_Slot *slot, const c_Context *context, const c_Look *look, ui
     if slot.attached:
         c_attached_start(slot, slot.main_pid, slot.main_start_ticks, c_boottime_ns())
     elif slot.in_tree and slot.main_pid > 0:
-        c_member_add(slot, slot.main_pid, 0)
+        c_member_add(slot, slot.main_pid, slot.main_start_ticks)
     slot.allowed_cores = context.online_cores
     c_limit(slot, context)
     # Spread the slow reads of slots that were opened together.
@@ -426,8 +435,9 @@ cdef void c_sample(
         # The cgroup cannot be read after all: fall back to its processes.
         slot.source = SOURCE_NONE
         slot.in_tree = 1
+        slot.parent = -1
         if slot.main_pid > 0:
-            c_member_add(slot, slot.main_pid, 0)
+            c_member_add(slot, slot.main_pid, slot.main_start_ticks)
         known = c_cpu_total(slot, look, 1, &total_ns)
     if known:
         c_take_cpu(slot, context, total_ns, now_ns, gap, swept)

@@ -52,7 +52,10 @@ class Sampler:
     def set_hz(self, hz: float) -> None:
         """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
     def tick(self, skip_seconds: float = 0.0) -> None:
-        """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first."""
+        """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first.
+
+        Raises RuntimeError while the thread runs, ValueError for a clock that would go back.
+        """
     def stats(self) -> SamplerStats:
         """Return what the sampler did and cost so far."""
     def open(
@@ -75,8 +78,9 @@ class Sampler:
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
         memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. `attached`: the main process, which began at `main_start_ticks`, ran before and is not
-        below the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
+        `tariff`, or by the default one. `main_start_ticks` (0 = not known) says with `main_pid` who is
+        meant. `attached`: that process ran before and is not below the shim. It is metered from now on, with its descendants if
+        they are included. Raises MemoryError.
         """
     def set_earlier(
         self,

@@ -232,7 +232,12 @@ cdef class Sampler:
         return &wanted.c
 
     def tick(self, double skip_seconds=0.0):
-        """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first."""
+        """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first.
+
+        Raises RuntimeError while the thread runs, ValueError for a clock that would go back.
+        """
+        if not skip_seconds >= 0.0:
+            raise ValueError("the monotonic clock does not go back")
         if self.c.running:
             raise RuntimeError("the sampler's own thread ticks")
         self.c.skipped_ns += <uint64_t>(skip_seconds * 1e9)
@@ -331,8 +336,9 @@ cdef class Sampler:
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
         memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. `attached`: the main process, which began at `main_start_ticks`, ran before and is not
-        below the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
+        `tariff`, or by the default one. `main_start_ticks` (0 = not known) says with `main_pid` who is
+        meant. `attached`: that process ran before and is not below the shim. It is metered from now on, with its descendants if
+        they are included. Raises MemoryError.
         """
         cdef c_Slot *slot
         cdef c_Look look

@@ -171,7 +171,7 @@ cdef struct c_Slot:
     uint32_t index
     int32_t shim_pid
     int32_t main_pid
-    uint64_t main_start_ticks  # attached: who is meant by main_pid
+    uint64_t main_start_ticks  # who is meant by main_pid; 0 = whoever has it now
     char *directory
     char *report_path
     char *meter_path

@@ -75,10 +75,12 @@ cdef bint c_sweep(c_Sampler *s, const c_Bpf *rows, uint64_t now_ns) noexcept nog
         if slot.handle == s.tree.found[n].owner:
             c_member_add(slot, s.tree.found[n].pid, s.tree.found[n].start_ticks)
             slot.wants_pss = 1
+            slot.pss_denied = 0
             slot.dirty = 1
             slot.pss_stale = 1
         pthread_mutex_unlock(&slot.work_lock)
-    s.sweep_cost_ns = c_thread_cpu_ns() - before
+    # A mean, since the first sweep, which reads everybody, is ten times as dear as the others.
+    s.sweep_cost_ns = (3 * s.sweep_cost_ns + c_thread_cpu_ns() - before) // 4
     s.sweep_count += 1
     return 1
 

@@ -180,20 +180,12 @@ for _ in range(5):
 assert sampler.read(handle).cpu_ns < 0.1e9, sampler.read(handle).cpu_ns
 """,
 }
-FAILS = {
-    "a stranger with the pid of a main process that had ended before is not billed": (
-        "the first sample believes main_pid without comparing the start time in the attempt's pid record"
-    ),
-}
 
 
 @pytest.mark.root
 @pytest.mark.parametrize(
     "scenario",
-    [
-        pytest.param(code, id=name.replace(" ", "_"), marks=[pytest.mark.xfail(reason=FAILS[name])] if name in FAILS else [])
-        for name, code in SCENARIOS.items()
-    ],
+    [pytest.param(code, id=name.replace(" ", "_")) for name, code in SCENARIOS.items()],
 )
 def test_a_pid_that_came_round(scenario: str, tmp_path: Path) -> None:
     # /proc of the namespace; the tests' own stays as it is, because mounts in there are private.
