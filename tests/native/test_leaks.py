@@ -22,6 +22,7 @@ from metercore.attempt import open_owner, read_records
 from metercore.crc import crc32
 from metercore.encode import encode_hot
 from metercore.eta import Eta
+from metercore.gpu import GpuMonitor, probe
 from metercore.launch import Launcher
 from metercore.meterpage import read_meter
 from metercore.paths import open_beneath
@@ -34,6 +35,7 @@ from metercore.tokens import Tokens
 from metercore.tree import ProcessTree
 from tests.fuzz.targets import CORPUS
 from tests.native.backends import BACKENDS
+from tests.native.gpus import FakeNvml, build
 from tests.waiting import wait_until
 
 STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
@@ -41,6 +43,8 @@ STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
 MADE_BY_OTHERS = {
     "reading.Reading": "made by Sampler.read and settle_files",
     "sampler.SamplerStats": "a tuple, made by Sampler.stats",
+    "gpu.Gpu": "a tuple, made by GpuMonitor.gpus",
+    "gpu.GpuProcess": "a tuple, made by GpuMonitor.processes",
     "report.Report": "a tuple, made by parse_report",
     "procfs.ProcStat": "a tuple, made by parse_stat",
     "procfs.ProcMemory": "a tuple, made by parse_status",
@@ -258,6 +262,29 @@ def samplers(directory: Path) -> None:
         threaded.close()  # else it is collected with its thread running
     del threaded
     failing(Sampler, 0.0)
+
+
+@case("gpu.GpuMonitor", "gpu.probe")
+def monitors(directory: Path) -> None:
+    (directory / "task").mkdir(exist_ok=True)
+    nvml = FakeNvml(directory / "nvml", build(directory))
+    nvml.play("count 2", f"compute 0 {os.getpid()} 5", f"busy 0 {os.getpid()} 50")
+    sampler = Sampler(start=False)
+    with nvml.watch(20.0) as monitor:
+        sampler.watch_gpus(monitor)
+        handle = sampler.open(os.getppid(), os.getpid(), str(directory))
+        wait_until(lambda: monitor.gpus and monitor.processes(), "a look")
+        sampler.tick()
+        sampler.hot(handle)
+        sampler.gpu_name(0)
+        nvml.play("code Init 9", "code DeviceGetCount 9")
+        wait_until(lambda: monitor.state == "failed" and monitor.reason, "it fails")
+        sampler.tick()
+        sampler.finish(handle)
+    nvml.watch()  # and is collected with its thread running
+    probe(nvml.library)
+    probe(directory / "none.so")
+    failing(GpuMonitor, "x", 0.0)
 
 
 @case("launch.Launcher")
