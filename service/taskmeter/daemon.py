@@ -118,7 +118,7 @@ async def _serve(settings: Settings) -> int:
     store = SqliteStore(state_dir / "taskmeter.db", codec)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup)
     await executor.start()
-    meter = LocalMeter(hz=settings.sample_rate_hz)
+    meter = LocalMeter(hz=settings.sample_rate_hz, gpu="off" if settings.gpu == "off" else "auto")
     scheduler = Scheduler(settings.max_running, settings.max_waiting)
     service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=_boot_id())
     service.report_key_secret = key.encode()

@@ -37,6 +37,8 @@ class Settings:
     """Samples per second, 0.1–20."""
     cgroup: str = "auto"
     """"auto" uses cgroups where they are writable, "off" never."""
+    gpu: str = "auto"
+    """"auto" meters GPUs where NVIDIA's driver is, "off" never."""
     auto: bool = False
     """Started by a client: exit after `auto_exit_seconds` without a live task or a call."""
     auto_exit_seconds: float = 600.0
@@ -51,6 +53,7 @@ _ENVIRONMENT = (
     "max_waiting",
     "sample_rate_hz",
     "cgroup",
+    "gpu",
     "auto_exit_seconds",
     "log_level",
     "log_format",
@@ -107,6 +110,8 @@ def _checked(settings: Settings) -> Settings:
         raise _invalid("max_waiting", "must be at least 0")
     if settings.cgroup not in ("auto", "off"):
         raise _invalid("cgroup", 'must be "auto" or "off"')
+    if settings.gpu not in ("auto", "off"):
+        raise _invalid("gpu", 'must be "auto" or "off"')
     if settings.log_format not in ("console", "json"):
         raise _invalid("log_format", 'must be "console" or "json"')
     if settings.log_level not in ("debug", "info", "warning", "error"):

@@ -15,6 +15,7 @@ from taskmeter.errors import InvalidArgumentError
 @click.option("--max-running", type=int, metavar="N", help="How many tasks run at once; the others wait. Default 1000.")
 @click.option("--sample-rate", "sample_rate_hz", type=float, metavar="HZ", help="Samples per second, 0.1-20. Default 10.")
 @click.option("--cgroup", type=click.Choice(["auto", "off"]), help="Use cgroups where they are writable, or never.")
+@click.option("--gpu", type=click.Choice(["auto", "off"]), help="Meter GPUs where NVIDIA's driver is, or never.")
 @click.option("--config", metavar="FILE", help="A TOML file with settings; options and environment win over it.")
 @click.option("--auto", is_flag=True, help="Exit after ten minutes without a live task or a client.")
 @click.option("--drain", is_flag=True, help="Do not serve: have the running daemon refuse new work and end all tasks.")
