@@ -17,7 +17,7 @@ from taskmeter.core.ports import Ended, Facts, Gone, Launch
 from taskmeter.executors import LocalExecutor
 from taskmeter.executors.taskdir import Exit, unpack_exit
 from taskmeter.model.ids import new_incarnation, new_token
-from taskmeter.model.task import Cause, TaskSpec
+from taskmeter.model.task import Attach, Cause, Target, TaskSpec
 from tests.waiting import wait_until_async
 
 DEADLINE_SECONDS = 30.0
@@ -118,6 +118,15 @@ class Attempts:
 
     async def run(self, *argv: str, **spec: Any) -> Attempt:
         return await self.launch(await self.prepare(), *argv, **spec)
+
+    async def attach(self, pid: int, *, include_descendants: bool = False, target: Target | None = None, **spec: Any) -> Attempt:
+        """Watch a process; `target`: who is meant, if not whoever has that pid now."""
+        attach = Attach(pid, include_descendants)
+        made = await self.prepare()
+        target = target or self.executor.identify(attach).target
+        order = Launch(made.token, made.number, made.incarnation, TaskSpec((), attach=attach, **spec), {}, target)
+        await self.executor.launch(order)
+        return made
 
     async def shell(self, script: str, **spec: Any) -> Attempt:
         return await self.run("/bin/sh", "-c", script, **spec)

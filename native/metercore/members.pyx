@@ -86,9 +86,11 @@ cdef bint c_by_stat(c_Slot *slot, c_Member *member, bint keep, bint has_clock, u
         slot.ran = 1
     member.own_ns = max(member.own_ns, own_ns)
     member.children_ns = max(member.children_ns, now.children_cpu_ticks * c_tick_ns)
+    member.parent_pid = now.ppid
     member.thread_count = now.thread_count
     member.state = now.state
     member.rss_pages = now.rss_pages
+    member.parent_pid = now.ppid
     member.stat_due = 0
     return 1
 
@@ -153,9 +155,15 @@ cdef bint c_by_row(c_Slot *slot, c_Member *member, const c_Bpf *rows, bint *reap
         member.own_ns = max(member.own_ns, row.cpu_ns)
         member.rss_pages = row.rss_pages
         slot.ran = 1
+    member.parent_pid = row.ppid
     member.thread_count = row.thread_count
     member.state = c'Z' if row.zombie else c'R'
     return 1
+
+
+cdef bint c_read_member(c_Slot *slot, c_Member *member, bint by_stat, bint full) noexcept nogil:
+    """Bring one member up to date; 0 when that process is no more."""
+    return c_by_stat(slot, member, 1, 0, 0) if by_stat else c_by_clock(slot, member, full)
 
 
 cdef bint c_members_total(c_Slot *slot, const c_Look *look, bint all_known, uint64_t *total_ns) noexcept nogil:
@@ -187,10 +195,8 @@ cdef bint c_members_total(c_Slot *slot, const c_Look *look, bint all_known, uint
             member = &slot.members[n]
             if rows != NULL:
                 lives = c_by_row(slot, member, rows, &reaped)
-            elif by_stat:
-                lives = c_by_stat(slot, member, 1, 0, 0)
             else:
-                lives = c_by_clock(slot, member, full)
+                lives = c_read_member(slot, member, by_stat, full)
             if not lives:
                 c_member_drop(member)
                 died = 1

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 cdef struct c_Rate:
-    double tau_seconds
+    double per_tau      # 1 / tau, per second
     double value        # EWMA of the instantaneous rate, biased towards its start at 0
     double weight       # the same recursion over a constant 1; value / weight has no bias
     double pending      # amount that waits for an interval of at least 1 ms

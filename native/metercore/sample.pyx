@@ -23,6 +23,7 @@ from metercore._c.report cimport TM_REPORT_BYTES, TM_REPORT_CUSTOM_COUNT, TM_REP
 from metercore._c.taskdir cimport TM_MAGIC_PID, TM_VERSION, tm_pid
 from metercore.cgroup cimport c_parse_io_stat, c_read_ids
 from metercore.clock cimport c_boottime_ns, c_realtime_ns
+from metercore.attached cimport c_attached_io, c_attached_start, c_attached_total
 from metercore.backend cimport c_Look
 from metercore.cpu cimport c_cpu_total
 from metercore.crc cimport c_crc32
@@ -30,6 +31,7 @@ from metercore.details cimport c_take_details
 from metercore.descriptors cimport c_may_keep, c_read_path
 from metercore.epochs cimport c_epochs_update
 from metercore.eta cimport c_eta_update
+from metercore.history cimport c_history_add, c_HistorySample
 from metercore.limit cimport c_limit_cores
 from metercore.memory cimport c_is_empty, c_memory_held, c_read_counts, c_read_kernel_peak
 from metercore.meterpage cimport c_boot_id, c_meter_read, c_meter_store
@@ -138,7 +140,7 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
         slot.resumed = 1
     memcpy(account.boot_id, boot_id, 40)
     if account.first_monotonic_ns == 0:
-        account.first_monotonic_ns = c_started_ns(slot, now_ns)
+        account.first_monotonic_ns = now_ns if slot.attached else c_started_ns(slot, now_ns)
     account.last_monotonic_ns = now_ns
 
 
@@ -152,7 +154,9 @@ cdef void c_limit(c_Slot *slot, const c_Context *context) noexcept nogil:
 cdef void c_start(c_Slot *slot, const c_Context *context, const c_Look *look, uint64_t now_ns) noexcept nogil:
     """Go on from the meter page, if there is one, and take the first sample."""
     c_resume(slot, now_ns)
-    if slot.in_tree and slot.main_pid > 0:
+    if slot.attached:
+        c_attached_start(slot, slot.main_pid, slot.main_start_ticks, c_boottime_ns())
+    elif slot.in_tree and slot.main_pid > 0:
         c_member_add(slot, slot.main_pid, 0)
     slot.allowed_cores = context.online_cores
     c_limit(slot, context)
@@ -269,6 +273,8 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
                 member.io_own_ns = member.own_ns
                 member.read_bytes = one.read_bytes
                 member.write_bytes = one.write_bytes
+            if slot.attached:
+                c_attached_io(slot, member, member.read_bytes, member.write_bytes)
             read_bytes += member.read_bytes
             write_bytes += member.write_bytes
     else:
@@ -281,6 +287,9 @@ cdef void c_take_io(c_Slot *slot) noexcept nogil:
             if got == 0:
                 read_bytes += one.read_bytes
                 write_bytes += one.write_bytes
+    if slot.attached:
+        read_bytes = <uint64_t>max(<int64_t>read_bytes - slot.read_before_bytes, 0)
+        write_bytes = <uint64_t>max(<int64_t>write_bytes - slot.write_before_bytes, 0)
     c_grow_io(slot, read_bytes, write_bytes)
 
 
@@ -338,6 +347,7 @@ cdef void c_take_memory(c_Slot *slot, uint64_t now_ns, bint gap, bint fresh, bin
     slot.account.sample_count += 1
     if held > slot.account.peak_memory_bytes:
         slot.account.peak_memory_bytes = held
+    slot.history.memory_high_bytes = max(slot.history.memory_high_bytes, held)
 
 
 # ----------------------------------------------------------------------------------------------------------- a tick
@@ -355,7 +365,24 @@ cdef void c_take_cpu(
     if slot.source == SOURCE_CGROUP or (swept and not slot.dipped):
         if c_peak_update(&slot.cores, now_ns, slot.account.cpu_ns, context.online_cores, gap) and not gap:
             c_epochs_update(&slot.recent_cores, now_ns, slot.cores.now_cores)
+            slot.history.cores_high = max(slot.history.cores_high, slot.cores.now_cores)
         slot.account.peak_cpu_cores = max(slot.account.peak_cpu_cores, slot.cores.peak_cores)
+
+
+cdef void c_remember(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint gap) noexcept nogil:
+    """Once a second, let the history know how things stand."""
+    cdef c_HistorySample s
+    s.realtime_ns = c_realtime_ns()
+    s.monotonic_ns = now_ns
+    s.cpu_ns = slot.account.cpu_ns
+    s.memory_bytes = slot.account.memory_bytes
+    s.gpu_memory_bytes = slot.view.shown.gpu_memory_bytes
+    s.gpu_utilization_percent = slot.view.shown.gpu_percent
+    s.rate_count_per_second = slot.view.shown.rate_count_per_second
+    s.rate_size_per_second = slot.view.shown.rate_size_per_second
+    s.most_cores = context.online_cores
+    s.gap = gap
+    c_history_add(&slot.history, slot.directory, &s)
 
 
 cdef bint c_is_quiet(c_Slot *slot, uint64_t now_ns) noexcept nogil:
@@ -385,7 +412,11 @@ cdef void c_sample(
     asleep = asleep and slot.quiet and not wants_report and not gap
     if last:
         slot.reaped_due = 1
-    known = not asleep and c_cpu_total(slot, look, swept or last, &total_ns)
+    if slot.attached:
+        swept = swept or not slot.descendants  # alone, it has nobody to be looked for
+        known = c_attached_total(slot, look, swept or last, &total_ns)
+    else:
+        known = not asleep and c_cpu_total(slot, look, swept or last, &total_ns)
     ran = known and slot.ran
     if asleep or (slot.quiet and not ran and not wants_report and not gap):
         # A sleeping task costs one read per tick, or none, and shows once a second that it still sleeps.
@@ -432,4 +463,6 @@ cdef void c_sample(
     if now_ns >= slot.last_persist_ns + pause and (slot.dirty or ran or slow):
         c_persist(slot, now_ns)
     c_publish(slot, context, now_ns)
+    if first or last or gap or now_ns >= slot.history.due_ns:
+        c_remember(slot, context, now_ns, gap)
     slot.quiet = c_is_quiet(slot, now_ns)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from metercore.gpu import GpuMonitor
+from metercore.historyfile import HistoryPoint
 from metercore.reading import Reading
 from metercore.tariff import Tariff
 
@@ -71,12 +72,16 @@ class Sampler:
         total_count: int = 0,
         total_size: int = 0,
         tariff: Tariff | None = None,
+        attached: bool = False,
+        include_descendants: bool = True,
+        main_start_ticks: int = 0,
     ) -> int:
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
         memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. Raises MemoryError.
+        `tariff`, or by the default one. `attached`: the main process, which began at `main_start_ticks`, ran before and is not
+        below the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
         """
     def set_earlier(
         self,
@@ -97,6 +102,10 @@ class Sampler:
         """Tell whether the work announced that it is ready."""
     def read(self, handle: int) -> Reading:
         """Return what is known as of the last tick."""
+    def history(
+        self, handle: int, from_time: float = 0.0, to_time: float = 0.0, resolution_seconds: float = 0.0
+    ) -> tuple[float, list[HistoryPoint]]:
+        """Return what `historyfile.read_history` does, with what is not written yet."""
     def finish(
         self,
         handle: int,

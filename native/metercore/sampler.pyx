@@ -38,6 +38,7 @@ from metercore.descriptors cimport c_keep_closed
 from metercore.encode cimport HOT_BYTES, c_encode_hot, c_GpuNames
 from metercore.errors cimport raise_errno
 from metercore.gpu cimport GpuMonitor, c_gpu_table_free
+from metercore.history cimport c_History, c_history_answer, c_history_flush
 from metercore.limit cimport c_cpu_mounts
 from metercore.meterpage cimport c_meter_store, c_meter_write
 from metercore.publish cimport GAP_INTERVALS
@@ -71,6 +72,8 @@ import os
 from typing import NamedTuple
 
 from metercore.backend import NAMES, source_of
+from metercore.historyfile import check_range
+
 cdef c_GpuNames NO_NAMES
 memset(&NO_NAMES, 0, sizeof(NO_NAMES))
 
@@ -206,6 +209,7 @@ cdef class Sampler:
         for n in range(self.c.slots.open_count):
             slot = self.c.slots.open[n]
             c_persist(slot, c_monotonic_ns() + self.c.skipped_ns)
+            c_history_flush(&slot.history, slot.directory)
 
     @property
     def hz(self):
@@ -288,7 +292,7 @@ cdef class Sampler:
         return slot
 
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil:
-        """Note for the next tick that the descendants of the slot's shim belong to it, or no longer do."""
+        """Note for the next tick that the descendants of the slot's root belong to it, or no longer do."""
         cdef void *more
         pthread_mutex_lock(&self.c.roots_lock)
         if self.c.root_count == self.c.root_room:
@@ -297,7 +301,7 @@ cdef class Sampler:
                 self.c.roots = <c_RootChange *>more
                 self.c.root_room = self.c.root_room * 2 + 16
         if self.c.root_count < self.c.root_room:
-            self.c.roots[self.c.root_count].pid = slot.shim_pid
+            self.c.roots[self.c.root_count].pid = slot.main_pid if slot.attached else slot.shim_pid
             self.c.roots[self.c.root_count].owner = slot.handle
             self.c.roots[self.c.root_count].added = added
             self.c.root_count += 1
@@ -345,12 +349,16 @@ cdef class Sampler:
         int64_t total_count=0,
         int64_t total_size=0,
         Tariff tariff=None,
+        bint attached=False,
+        bint include_descendants=True,
+        uint64_t main_start_ticks=0,
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
         The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
         memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. Raises MemoryError.
+        `tariff`, or by the default one. `attached`: the main process, which began at `main_start_ticks`, ran before and is not
+        below the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
         """
         cdef c_Slot *slot
         cdef c_Look look
@@ -359,8 +367,11 @@ cdef class Sampler:
         if slot == NULL:
             raise MemoryError
         handle = slot.handle
-        slot.shim_pid = shim_pid
+        slot.shim_pid = 0 if attached else shim_pid
         slot.main_pid = main_pid
+        slot.main_start_ticks = main_start_ticks
+        slot.attached = attached
+        slot.descendants = include_descendants or not attached
         slot.spec_total_count = total_count
         slot.spec_total_size = total_size
         slot.tariff = self.kept_tariff(DEFAULT_TARIFF if tariff is None else tariff)
@@ -395,7 +406,7 @@ cdef class Sampler:
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
             c_start(slot, &self.c.context, &look, c_monotonic_ns() + self.c.skipped_ns)
-            if slot.in_tree:
+            if slot.in_tree and slot.descendants:
                 self.add_root(slot, 1)
             pthread_mutex_unlock(&slot.work_lock)
             c_slot_list(&self.c.slots, slot)
@@ -461,6 +472,25 @@ cdef class Sampler:
         pthread_mutex_unlock(&slot.view_lock)
         return reading
 
+    def history(self, uint64_t handle, double from_time=0.0, double to_time=0.0, double resolution_seconds=0.0):
+        """Return what `historyfile.read_history` does, with what is not written yet."""
+        cdef c_Slot *slot = self.slot_of(handle)
+        cdef c_History history
+        cdef char *directory = NULL
+        check_range(from_time, to_time, resolution_seconds)
+        with nogil:
+            pthread_mutex_lock(&slot.work_lock)
+            if slot.handle == handle:
+                history = slot.history
+                directory = strdup(slot.directory)
+            pthread_mutex_unlock(&slot.work_lock)
+        if directory == NULL:
+            raise KeyError(handle)
+        try:
+            return c_history_answer(&history, directory, from_time, to_time, resolution_seconds)
+        finally:
+            free(directory)
+
     cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil:
         """Take the last sample, close the account, persist it, copy it into the view, release the slot; under work_lock."""
         cdef uint64_t now_ns = c_monotonic_ns() + self.c.skipped_ns
@@ -468,6 +498,7 @@ cdef class Sampler:
         cdef c_Look look
         self.quick_look(&look)
         c_sample(slot, &self.c.context, &look, now_ns, 0, 0, 1)
+        c_history_flush(&slot.history, slot.directory)
         slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
         # The wall clock may have been set meanwhile; the last value is never held beyond now.
         ending.most_held_ns = now_ns - min(slot.account.last_monotonic_ns, now_ns)
@@ -482,7 +513,7 @@ cdef class Sampler:
             slot.view.shown.kernel_peak_memory_bytes = kernel_peak_bytes
         view[0] = slot.view
         c_final_view(view, &slot.account, life_ns, slot.allowed_cores, self.c.context.online_cores)
-        if slot.in_tree:
+        if slot.in_tree and slot.descendants:
             self.add_root(slot, 0)
         c_slot_release(slot)
 

@@ -65,7 +65,7 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
     if final_ns >= account.cpu_ns:
         if ending.cgroup_cpu_ns > 0:
             account.cpu_source = SOURCE_CGROUP
-        elif final_ns > 0:
+        elif final_ns > 0 and account.tree_cpu_ns == 0:  # nobody reaps what was attached
             account.cpu_source = SOURCE_RUSAGE
         account.cpu_ns = final_ns
     # How long the last value has to be held: since it was taken, or since the start.

@@ -4,6 +4,7 @@ from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_t
 from metercore.epochs cimport c_Epochs
 from metercore.eta cimport c_Eta
+from metercore.history cimport c_History
 from metercore.peak cimport c_Peak
 from metercore.rate cimport c_Rate
 from metercore.report cimport c_Report
@@ -136,6 +137,14 @@ cdef struct c_Member:
     uint64_t io_own_ns       # own_ns when io was last read; 0 = never
     uint64_t read_bytes
     uint64_t write_bytes
+    # ---- of an attached tree, see attached.pyx
+    int32_t parent_pid       # as of its last stat
+    uint8_t counted          # the following are known
+    uint8_t older            # it ran before the attachment: counted from when it was found
+    uint8_t io_counted
+    uint64_t counted_own_ns  # of own_ns, up to where it is counted
+    uint64_t counted_children_ns
+    uint64_t debt_ns         # of its dead children, counted but not yet arrived in children_ns
 
 # What a tick of a sleeping task touches comes first: two cache lines.
 cdef struct c_Slot:
@@ -148,6 +157,8 @@ cdef struct c_Slot:
     int parent               # of the sampler's c_Parent; -1 = none
     bint cpu_v1              # cpu_path is cpuacct.usage
     bint in_tree             # its members are found by the tree
+    bint attached            # main ran before, and is not below the shim: see attached.pyx
+    bint descendants         # what descends from main belongs to it; always, unless attached
     bint quiet               # nothing shown changes until it runs again
     bint ran                 # some member may have run since the tick before
     bint dirty               # it ran since memory was last read
@@ -160,6 +171,7 @@ cdef struct c_Slot:
     uint32_t index
     int32_t shim_pid
     int32_t main_pid
+    uint64_t main_start_ticks  # attached: who is meant by main_pid
     char *directory
     char *report_path
     char *meter_path
@@ -185,6 +197,11 @@ cdef struct c_Slot:
     uint64_t reaped_voluntary_switches
     uint64_t reaped_involuntary_switches
     uint32_t gone_serial
+    bint settling            # attached: its tree has not been looked for since this slot was opened
+    uint64_t attached_ticks  # when that was, as start_ticks
+    uint64_t attached_ns     # what is billed of its CPU
+    int64_t read_before_bytes  # what its older members had read when they were found
+    int64_t write_before_bytes
     c_Member *members        # in the order found: ancestors before descendants
     int32_t member_count
     int32_t member_room
@@ -229,6 +246,7 @@ cdef struct c_Slot:
     int64_t seen_count
     int64_t seen_size
     int64_t[16] custom_counts
+    c_History history
     # ---- under view_lock; taken after work_lock, held for a copy or an encoding only
     pthread_mutex_t view_lock
     c_View view

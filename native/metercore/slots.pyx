@@ -88,9 +88,13 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     cdef c_Slot *s = slot
     s.handle = 0
     s.shim_pid = s.main_pid = 0
+    s.main_start_ticks = 0
     s.directory = s.report_path = s.meter_path = s.gone_path = NULL
     s.cgroup = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
-    s.in_tree = s.cpu_v1 = s.cgroup_is_v2 = 0
+    s.in_tree = s.cpu_v1 = s.cgroup_is_v2 = s.attached = s.settling = 0
+    s.descendants = 1
+    s.attached_ticks = s.attached_ns = 0
+    s.read_before_bytes = s.write_before_bytes = 0
     s.tariff = NULL
     s.spec_total_count = s.spec_total_size = 0
     s.source = SOURCE_NONE
@@ -132,6 +136,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     c_eta_start(&s.eta)
     memset(&s.report, 0, sizeof(s.report))
     s.seen_count = s.seen_size = 0
+    memset(&s.history, 0, sizeof(s.history))
     c_view_clear(&s.view)
     s.index = index
 

@@ -5,7 +5,7 @@ class ProcessTree:
 
     def __init__(self) -> None: ...
     def add_root(self, pid: int, owner: int) -> None:
-        """Attribute the descendants of `pid`, which must be a subreaper, to `owner`. Raises ValueError for a pid or owner of 0."""
+        """Attribute the descendants of `pid`, which must be a subreaper, to `owner`. Raises ValueError if either is 0."""
     def remove_root(self, pid: int, owner: int) -> None:
         """Attribute nothing more to `owner`."""
     def forget(self, pid: int) -> None:

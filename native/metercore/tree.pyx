@@ -428,7 +428,7 @@ cdef class ProcessTree:
         c_tree_close(&self.c)
 
     def add_root(self, int32_t pid, uint64_t owner):
-        """Attribute the descendants of `pid`, which must be a subreaper, to `owner`. Raises ValueError for a pid or owner of 0."""
+        """Attribute the descendants of `pid`, which must be a subreaper, to `owner`. Raises ValueError if either is 0."""
         cdef int error = c_tree_add_root(&self.c, pid, owner)
         if error == -EINVAL:
             raise ValueError("a root is a positive pid and an owner that is not 0")

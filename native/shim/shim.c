@@ -28,6 +28,7 @@
 
 static struct {
     int dir, ctl, pid, exit, gone, pipe, timer;
+    int target; /* pidfd of the process that is attached; -1 = none is, main is our child */
     int cgroup_v2, cgroup_v1[TM_MAX_CGROUPS_V1], cgroup_v1_count;
     char token[sizeof((struct tm_hint *)0)->token];
     uint32_t attempt;
@@ -41,13 +42,14 @@ static char command[TM_SUBJECT_BYTES], directory[TM_SUBJECT_BYTES]; /* for outco
 static struct tm_pid started;
 static struct tm_gone gone;
 static pid_t main_pid;
-static bool main_alive, exec_announced, exec_done;
+static bool main_alive, exec_announced, exec_done, watching;
 static struct report refusal;
 static uint32_t acted_serial;
 static enum tm_cause cause;
 static uint64_t first_term_ns, kill_at_ns = NEVER, kill_began_ns, next_sweep_ns;
 static uint64_t publish_at_ns = NEVER, last_publish_ns;
 static uint64_t hint_again_ns = NEVER;
+static uint64_t usage_at_ns = NEVER, over_since_ns; /* watch mode: when to look again; its end was seen, not yet how */
 static int hint_waiting, hint_tries;
 
 /* ---- records ------------------------------------------------------------------------------------------------------ */
@@ -120,6 +122,8 @@ static uint64_t reaped_io(const char *name)
 
 /* ---- stopping ------------------------------------------------------------------------------------------------------ */
 
+static void ask_target(void);
+
 /* Ask the tree to end, or to end sooner. While main lives it is asked first: it knows best how to stop its children. */
 static void order(enum tm_cause why, uint64_t grace_ns)
 {
@@ -133,7 +137,9 @@ static void order(enum tm_cause why, uint64_t grace_ns)
     limit = grace_ns < NEVER - first_term_ns ? first_term_ns + grace_ns : NEVER - 1;
     if (limit < kill_at_ns)
         kill_at_ns = limit;
-    if (first && main_alive && kill_at_ns > now) {
+    if (first && task.target >= 0) {
+        ask_target();
+    } else if (first && main_alive && kill_at_ns > now) {
         kill(main_pid, SIGTERM);
         kill(main_pid, SIGCONT);
     }
@@ -316,7 +322,11 @@ static void end_the_rest(void)
 static void wait_for_news(void)
 {
     uint64_t now = now_ns(CLOCK_MONOTONIC), until = NEVER;
-    struct pollfd wanted[2] = {{.fd = task.pipe, .events = POLLIN}, {.fd = task.timer, .events = POLLIN}};
+    struct pollfd wanted[3] = {
+        {.fd = task.pipe, .events = POLLIN},
+        {.fd = task.timer, .events = POLLIN},
+        {.fd = main_alive ? task.target : -1, .events = over_since_ns ? 0 : POLLIN},
+    };
     struct timespec timeout;
     sigset_t open;
     sigfillset(&open);
@@ -328,10 +338,12 @@ static void wait_for_news(void)
         until = publish_at_ns;
     if (hint_again_ns < until)
         until = hint_again_ns;
+    if (usage_at_ns < until)
+        until = usage_at_ns;
     uint64_t left = until > now ? until - now : 0;
     timeout.tv_sec = (time_t)(left / NS_PER_S);
     timeout.tv_nsec = (long)(left % NS_PER_S);
-    ppoll(wanted, 2, until == NEVER ? NULL : &timeout, &open);
+    ppoll(wanted, 3, until == NEVER ? NULL : &timeout, &open);
 }
 
 static void supervise(void)
@@ -381,8 +393,8 @@ static void finish(void)
     gone.cgroup_peak_memory_bytes = number_in(task.cgroup_v2, "memory.peak", "");
     for (int i = 0; i < task.cgroup_v1_count && !gone.cgroup_peak_memory_bytes; i++)
         gone.cgroup_peak_memory_bytes = number_in(task.cgroup_v1[i], "memory.max_usage_in_bytes", "");
-    gone.read_bytes = reaped_io("read_bytes:");
-    gone.write_bytes = reaped_io("write_bytes:");
+    gone.read_bytes = watching ? ~0ull : reaped_io("read_bytes:");
+    gone.write_bytes = watching ? ~0ull : reaped_io("write_bytes:");
     publish_gone();
     /* The hint may come before the disk: what the daemon commits on the strength of it is in the daemon's own journal. */
     hint(TM_HINT_GONE);
@@ -452,7 +464,8 @@ static void open_attempt(const struct block *block)
     task.grace_ns = head->grace_ns;
     task.deadline_ns = head->deadline_boottime_ns;
     put_text(task.token, block_text(block, head->token_offset));
-    strncpy(command, block_text(block, head->argv_offset), sizeof command - 1);
+    if (head->argc)
+        strncpy(command, block_text(block, head->argv_offset), sizeof command - 1);
     if (head->cwd_offset)
         strncpy(directory, block_text(block, head->cwd_offset), sizeof directory - 1);
     task.has_hints = head->hints_offset != 0;
@@ -538,6 +551,8 @@ static void shield_from_oom(void)
     close(fd);
 }
 
+#include "attach.h"
+
 int main(int argc, char **argv)
 {
     struct block block = {0};
@@ -559,10 +574,16 @@ int main(int argc, char **argv)
         _exit(TM_SHIM_IO);
     umask(077);
 
-    task.pipe = task.timer = -1;
+    task.pipe = task.timer = task.target = -1;
     read_ctl();
     if (!cause && task.deadline_ns && now_ns(CLOCK_BOOTTIME) >= task.deadline_ns)
         cause = TM_CAUSE_TIMEOUT;
+    if (block.head->flags & TM_LAUNCH_ATTACH) {
+        watching = true;
+        watch(&block);
+        finish();
+        return TM_SHIM_DONE;
+    }
     bool running = false;
     if (cause)
         outcome.kind = TM_EXIT_NEVER_STARTED;

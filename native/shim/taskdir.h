@@ -6,7 +6,7 @@
  *     lock    POSIX record lock, held by the shim for life         F_GETLK names the shim's pid
  *     claim   struct tm_claim, created O_EXCL                      the winner owns this attempt, for ever
  *     ctl     struct tm_ctl, preallocated                          daemon -> shim, then SIGRTMIN to the shim
- *     pid     struct tm_pid, preallocated                          shim, after exec succeeded
+ *     pid     struct tm_pid, preallocated                          shim, after exec succeeded, or the target was found
  *     exit    struct tm_exit, preallocated                         shim, when the main process has ended
  *     gone    struct tm_gone[2], preallocated                      shim, rusage while it runs, final after ECHILD
  *     meter   two CRC slots, see metercore/_c/meter.h              sampler
@@ -58,6 +58,8 @@ enum tm_launch_flags {
     TM_LAUNCH_NO_NEW_PRIVS = 1u << 1,
     TM_LAUNCH_MERGE_STDERR = 1u << 2,     /* stderr goes to the stdout file */
     TM_LAUNCH_HAS_NICE = 1u << 3,
+    TM_LAUNCH_ATTACH = 1u << 4,           /* run nothing: watch attach_pid, which is nobody's child here */
+    TM_LAUNCH_DESCENDANTS = 1u << 5,      /* with ATTACH: a stop is meant for what descends from it, too */
 };
 
 struct tm_rlimit {
@@ -73,7 +75,7 @@ struct tm_launch {
     uint32_t total_bytes;
     uint64_t incarnation;        /* echoed in claim, pid, exit, gone */
     char boot_id[40];            /* /proc/sys/kernel/random/boot_id, NUL padded */
-    uint32_t argc, argv_offset;
+    uint32_t argc, argv_offset;  /* none with TM_LAUNCH_ATTACH */
     uint32_t envc, env_offset;   /* NAME=value; PATH in it resolves argv[0] */
     uint32_t attempt_dir_offset; /* absolute path of the attempt directory */
     uint32_t token_offset;
@@ -88,8 +90,10 @@ struct tm_launch {
     uint32_t uid, gid;
     int32_t nice;
     uint32_t rlimit_count;
+    int32_t attach_pid;            /* with TM_LAUNCH_ATTACH; 0 = it is known to have ended */
     uint64_t grace_ns;             /* default grace, when ctl names none */
     uint64_t deadline_boottime_ns; /* 0 = none; wall-clock timeout of the attempt */
+    uint64_t attach_start_ticks;   /* with attach_pid, who is meant */
     struct tm_rlimit rlimits[TM_MAX_RLIMITS];
 };
 
@@ -128,7 +132,12 @@ struct tm_ctl {
     uint32_t crc;
 };
 
-/* ---- pid: the main process, written after its exec succeeded ----------------------------------------------------- */
+/* ---- pid: the main process, written after its exec succeeded; of a process that is attached, as it was found -------- */
+
+enum tm_pid_flags {
+    TM_PID_ATTACHED = 1u << 0,    /* it ran before and is not the shim's child; its start times are its own */
+    TM_PID_DESCENDANTS = 1u << 1, /* with ATTACHED: what descends from it belongs to the task */
+};
 
 struct tm_pid {
     uint64_t magic;
@@ -138,7 +147,7 @@ struct tm_pid {
     uint64_t start_ticks;
     uint64_t start_realtime_ns;
     uint64_t start_boottime_ns;
-    uint32_t reserved;
+    uint32_t flags; /* enum tm_pid_flags */
     uint32_t crc;
 };
 
@@ -149,6 +158,8 @@ enum tm_exit_kind {
     TM_EXIT_SIGNALED = 2, /* signal, core */
     TM_EXIT_EXEC_FAILED = 3, /* the command never ran: error, stage */
     TM_EXIT_NEVER_STARTED = 4, /* stopped before the command was run: cause; start times are 0 */
+    TM_EXIT_UNKNOWN = 5,  /* an attached process ended, and how could not be read */
+    TM_EXIT_DETACHED = 6, /* an attached process runs on, and nobody watches it any more */
 };
 
 /* Which step before exec failed; taskmeter/executors/outcome.py has the sentence for each. */
@@ -163,6 +174,7 @@ enum tm_stage {
     TM_STAGE_EXEC = 7,
     TM_STAGE_FORK = 8,
     TM_STAGE_LAUNCH_BLOCK = 9,
+    TM_STAGE_ATTACH = 10, /* the process to watch is not there, or is another by now */
 };
 
 #define TM_SUBJECT_BYTES 256
@@ -180,9 +192,9 @@ struct tm_exit {
     uint32_t cause;    /* enum tm_cause that was acted on before the main process ended */
     uint32_t forced;   /* 1 = we sent SIGKILL before the main process ended */
     int32_t pid;
-    uint64_t start_realtime_ns, end_realtime_ns;
+    uint64_t start_realtime_ns, end_realtime_ns; /* start: of the main process, or when it was attached */
     uint64_t start_boottime_ns, end_boottime_ns;
-    uint64_t user_ns, system_ns; /* wait4 rusage of the main process, its waited-for children included */
+    uint64_t user_ns, system_ns; /* wait4 rusage of the main process, its waited-for children included; attached: 0 */
     uint64_t max_rss_bytes;
     char subject[TM_SUBJECT_BYTES]; /* EXEC_FAILED: the command or directory it is about, cut, NUL padded */
     uint32_t reserved;
@@ -201,7 +213,8 @@ struct tm_gone {
     uint64_t incarnation;
     uint32_t final;            /* 1 = wait4 said ECHILD: the tree is empty */
     uint32_t reaped_count;     /* processes this shim has reaped */
-    uint64_t reaped_user_ns;   /* sum of their wait4 rusage: what they and their waited-for children used */
+    uint64_t reaped_user_ns;   /* sum of their wait4 rusage: what they and their waited-for children used; attached:
+                                  what the process itself has used, user and system, since it was attached */
     uint64_t reaped_system_ns;
     uint64_t reaped_max_rss_bytes; /* the largest single one */
     uint64_t reaped_minor_faults, reaped_major_faults;
@@ -233,7 +246,7 @@ struct tm_hint {
     char token[32]; /* NUL padded */
 };
 
-_Static_assert(sizeof(struct tm_launch) == 8 + 8 + 8 + 40 + 19 * 4 + 4 + 2 * 8 + TM_MAX_RLIMITS * 24, "tm_launch");
+_Static_assert(sizeof(struct tm_launch) == 8 + 8 + 8 + 40 + 19 * 4 + 4 + 3 * 8 + TM_MAX_RLIMITS * 24, "tm_launch");
 _Static_assert(sizeof(struct tm_claim) == 80, "tm_claim");
 _Static_assert(sizeof(struct tm_ctl) == 40, "tm_ctl");
 _Static_assert(sizeof(struct tm_pid) == 56, "tm_pid");

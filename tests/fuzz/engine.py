@@ -106,6 +106,11 @@ class Outcome:
     error: BaseException | None = None
 
 
+def cut_short(target: Target) -> list[bytes]:
+    """The seeds again, ended early."""
+    return [target.seal(seed[:cut]) for seed in target.seeds() for cut in range(0, len(seed), max(1, len(seed) // 30))]
+
+
 def fuzz(target: Target, seconds: float, seed: int, coverage: Coverage, about_to: Callable[[bytes], None]) -> Outcome:
     """Fuzz one target for so long; `about_to` sees each input first, lest it kills the process."""
     outcome = Outcome()
@@ -114,7 +119,7 @@ def fuzz(target: Target, seconds: float, seed: int, coverage: Coverage, about_to
     queue: list[bytes] = []
     coverage.forget()
     until = monotonic() + seconds
-    waiting = [*target.seeds(), b"", *(target.seal(seed[:cut]) for seed in target.seeds() for cut in range(0, len(seed), 97))]
+    waiting = [*target.seeds(), b"", *cut_short(target)]
     while monotonic() < until or waiting:
         data = waiting.pop() if waiting else mutator.change(chance.choice(queue), chance.choice(queue))
         about_to(data)

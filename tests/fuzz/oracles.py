@@ -1,11 +1,12 @@
 """The parsers once more, in plain Python, for comparison: None where a text is to be refused.
 
-They follow the manual pages, not the native code: proc(5), the kernel's cgroup-v2.rst and cgroup-v1/memory.rst, and the comments of
-native/metercore/_c/*.h.
+They follow the manual pages, not the native code: proc(5), the kernel's cgroup-v2.rst and cgroup-v1/memory.rst, and the
+comments of native/metercore/_c/*.h.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
@@ -125,7 +126,7 @@ def ids(text: bytes) -> list[int]:
     return [int(word) for word in words if len(word.lstrip(b"0")) < 20 and 0 < int(word) < INT32]
 
 
-METER = struct.Struct("<QII40sQQqQQQQQdQQQIII12sI")
+METER = struct.Struct("<QII40sQQqQQQQQdQQQQQQQQQQQdQQIII12sI")
 """struct tm_meter without its CRC."""
 
 
@@ -137,14 +138,45 @@ def meter(page: bytes) -> dict[str, object] | None:
         if len(slot) < METER.size + 4 or zlib.crc32(slot[:-4]) != int.from_bytes(slot[-4:], "little"):
             continue
         values = METER.unpack(slot[:-4])
-        if values[:2] == (0x20524554454D4D54, 1) and (newest is None or values[2] > newest[2]):  # type: ignore[operator]
+        if values[:2] == (0x20524554454D4D54, 2) and (newest is None or values[2] > newest[2]):
             newest = values
     if newest is None:
         return None
     names = "magic version serial boot_id first_monotonic_ns last_monotonic_ns last_realtime_ns cpu_ns low high memory_bytes"
-    names += " peak_memory_bytes peak_cpu_cores io_read_bytes io_write_bytes sample_count cpu_source memory_source had_gap"
+    names += " peak_memory_bytes peak_cpu_cores io_read_bytes io_write_bytes voluntary_switch_count involuntary_switch_count"
+    names += (
+        " minor_fault_count major_fault_count gpu_low gpu_high gpu_memory_bytes peak_gpu_memory_bytes gpu_ns peak_gpu_percent"
+    )
+    names += " gpu_monotonic_ns sample_count cpu_source memory_source had_gap"
     found: dict[str, object] = dict(zip(names.split(), newest, strict=False))
     return found
+
+
+HISTORY_POINT = struct.Struct("<IBBxx9f")
+"""struct tm_history_point without its CRC."""
+
+
+def history(file: bytes) -> list[tuple[float, float, bool]]:
+    """(start, mean cores, gap) of the seconds in a history: the ring of 300 behind a head of 64 bytes."""
+    head = file[:64]
+    if len(head) < 64 or head[:12] != b"TMHIST \0\1\0\0\0" or zlib.crc32(head[16:]) != int.from_bytes(head[12:16], "little"):
+        return []
+    created = int.from_bytes(head[16:24], "little", signed=True) * 1e-9
+    century = 100 * 365 * 86400.0
+    found: dict[int, tuple[float, float, bool]] = {}
+    for place in range(300):
+        point = file[64 + place * 48 : 112 + place * 48].ljust(48, b"\0")
+        index, tier, flags, covered, *values = HISTORY_POINT.unpack(point[:44])
+        cores, cores_max, memory, memory_max, gpu_memory, gpu_use, *rates = values
+        amounts = [*((value, 1e9) for value in (cores, cores_max)), *((value, 1e18) for value in (memory, memory_max))]
+        amounts += [(value, most) for value, most in ((gpu_memory, 1e18), (gpu_use, 1e9)) if not math.isnan(value)]
+        amounts += [(value, 1e30) for value in rates]
+        whole = zlib.crc32(point[:44]) == int.from_bytes(point[44:], "little") and tier == 0 and index % 300 == place
+        if whole and index <= century and 0.0 < covered <= 1.01 and all(0.0 <= value <= most for value, most in amounts):
+            found[index] = (created + index, cores, bool(flags & 1))
+    if not 0.0 <= created <= century or not found:
+        return []
+    return [found[index] for index in sorted(found) if index > max(found) - 300]
 
 
 REPORT = 4096

@@ -13,14 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from metercore import cgroup, procfs
 from metercore.attempt import open_owner, read_records
+from metercore.btf import parse as parse_btf
 from metercore.encode import encode_hot
+from metercore.history import History
+from metercore.historyfile import TIERS, read_history
 from metercore.meterpage import read_meter
 from metercore.report import ReportBlock, parse_report
 from metercore.sampler import Sampler
 from metercore.settle import settle_files
+from metercore.tariff import Tariff
 from taskmeter.executors import taskdir
+from taskmeter.v1.task_pb2 import TaskStatus
 from tests.fuzz import oracles
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -103,19 +110,34 @@ def ids(text: bytes) -> None:
 def meter(page: bytes) -> None:
     expected = oracles.meter(page[:PAGE])
     path = SCRATCH.put("meter", page)
-    try:
-        ours = read_meter(path)
-    except OSError as error:
-        assert error.errno == errno.ENODATA
-        assert expected is None
+    if expected is None:
+        with pytest.raises(OSError, match=os.strerror(errno.ENODATA)):
+            read_meter(path)
         return
-    assert expected is not None
-    for name in ours.keys() & expected.keys() - {"boot_id", "had_gap", "io_read_bytes", "io_write_bytes", "peak_cpu_cores"}:
-        assert ours[name] == expected[name], name  # type: ignore[literal-required]
+    ours = read_meter(path)
+    for name in ours.keys() & expected.keys() - {"boot_id", "had_gap", "peak_cpu_cores", "peak_gpu_percent"}:
+        value = ours[name]  # type: ignore[literal-required]
+        assert (oracles.UINT64 - 1 if value is None else value) == expected[name], name
     before = ours["cpu_ns"]
     after = settle_files(str(SCRATCH.directory), start_time=1.0, end_time=2.0, reaped_cpu_ns=5, max_rss_bytes=7)
     assert after.cpu_ns == max(before, 5), "what is billed never shrinks"
     assert after.peak_memory_bytes >= ours["peak_memory_bytes"]
+
+
+def history(file: bytes) -> None:
+    """Any file as a history: the seconds as the oracle has them, and nothing impossible in the coarser rings or after."""
+    SCRATCH.put("history", file)
+    seconds = read_history(SCRATCH.directory, resolution_seconds=1.0)[1]
+    assert [(point.time, point.cpu_cores, point.gap) for point in seconds] == oracles.history(file)
+    for resolution, _ in TIERS[1:]:
+        points = read_history(SCRATCH.directory, resolution_seconds=resolution)[1]
+        assert [point.time for point in points] == sorted({point.time for point in points})
+        assert all(point.cpu_cores >= 0.0 and point.memory_bytes >= 0 for point in points)
+    recorder = History(SCRATCH.directory)
+    for n in range(3):
+        recorder.add((2_000_000_000 + n) * 10**9, n * 10**9, n, n)
+    recorder.flush()
+    recorder.read()
 
 
 def report(page: bytes) -> None:
@@ -171,6 +193,30 @@ def account(data: bytes) -> None:
     assert sampler.finish(handle, start_time=1.0, end_time=2.0, reaped_cpu_ns=7).cpu_ns >= last
 
 
+BTF_PATHS = ("first", "small", "nested.b", "list[2].b", "self", "flag", "member", "a", "x[1][1]", "")
+
+
+def btf(data: bytes) -> None:
+    """Any BTF gives types, or an error that is told; whatever is asked of it then."""
+    try:
+        types = parse_btf(data)
+    except ValueError:
+        return
+    assert types.type_count >= 1
+    for structure in ("outer", "bits", "circle", "itself", "dangling", "inner"):
+        for path in BTF_PATHS:
+            try:
+                offset, _ = types.field(structure, path)
+            except (KeyError, ValueError):
+                continue
+            assert types.offset(structure, path) == offset
+    for look_up in (lambda: types.id("outer", "struct"), lambda: types.enumerator("MINUS"), lambda: types.enumerator("BIG")):
+        try:
+            look_up()
+        except (KeyError, ValueError):
+            continue
+
+
 def sealed(data: bytes, *spans: tuple[int, int]) -> bytes:
     """Put a CRC behind each span, where there are bytes for it."""
     changed = bytearray(data)
@@ -186,6 +232,14 @@ GONE_BYTES = taskdir.GONE.size
 
 def seal_meter(data: bytes) -> bytes:
     return sealed(data, (0, METER_BYTES), (2048, 2048 + METER_BYTES))
+
+
+def seal_history(data: bytes) -> bytes:
+    """The CRC of the head stands in it, at 12, over what comes from 16 on."""
+    changed = bytearray(sealed(data, *((at, at + 44) for at in range(64, len(data) - 47, 48))))
+    if len(changed) >= 64:
+        changed[12:16] = zlib.crc32(changed[16:64]).to_bytes(4, "little")
+    return bytes(changed)
 
 
 def seal_report(data: bytes) -> bytes:
@@ -217,9 +271,16 @@ def hot(data: bytes) -> None:
     names = ("total_count", "completed_count", "cpu_ns", "memory_bytes", "io_read_bytes", "process_count", "source")
     values: dict[str, float] = {name: chance.choice([0, 1, 2**31 - 1]) for name in names}
     values |= {name: chance.choice([0.0, 1e30, math.inf, math.nan]) for name in ("rate_count_per_second", "cpu_percent")}
-    text = data.decode("utf-8", "replace").encode()[:500].decode("utf-8", "ignore")
-    encoded = encode_hot(values, status=text, current_object=text, tariff=text.encode()[:128].decode("utf-8", "ignore"))
-    assert len(encoded) < 2 * PAGE
+    text = data.decode("utf-8", "replace").replace("\0", "0").encode()[:500].decode("utf-8", "ignore")
+    prices = {text.encode()[at : at + 23].decode("utf-8", "ignore") or "x": 0.5 for at in range(0, 200, 23)}
+    tariff = Tariff(text.encode()[:100].decode("utf-8", "ignore") or "x", 2, custom=prices)
+    card = text.encode()[:90].decode("utf-8", "ignore")
+    gpus = tuple((n, card, card, chance.choice([None, 2**63]), chance.choice([None, 1e30])) for n in range(chance.randrange(4)))
+    try:
+        encoded = encode_hot(values, tariff, status=text, current_object=text, gpus=gpus)
+    except ValueError:  # too long, or too many
+        return
+    TaskStatus.FromString(encoded)
 
 
 KB = (b" kB\n", b":\t", b"18446744073709551615", b"18446744073709551616", b"-1", b"18014398509481984", b"\n")
@@ -249,9 +310,11 @@ TARGETS = {
         Target("io_stat", io_stat, (b" rbytes=", b" wbytes=", b"8:0", *NUMBERS)),
         Target("ids", ids, NUMBERS, most_bytes=9000),
         Target("meter", meter, seal=seal_meter, most_bytes=PAGE),
+        Target("history", history, seal=seal_history, most_bytes=4 * PAGE),
         Target("report", report, seal=seal_report, most_bytes=PAGE),
         Target("records", records, seal=seal_records, most_bytes=4 * PAGE),
         Target("account", account, seal=seal_account, most_bytes=4 * PAGE),
+        Target("btf", btf, (b"outer\0", b"list\0", b"\x9f\xeb\x01\0")),
         Target("hot", hot, (b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\xff"), most_bytes=600),
     )
 }

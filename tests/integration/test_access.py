@@ -52,12 +52,12 @@ def test_no_method_answers_without_a_good_key(shared_daemon: Daemon, path: str) 
     assert missing.metadata["hint"]
 
 
-@pytest.mark.parametrize("method", ["GetMetricsHistory", "ReportProgress", "SendItems"])
+@pytest.mark.parametrize("method", ["ReportProgress", "SendItems"])
 def test_what_is_not_built_says_so(shared_daemon: Daemon, method: str) -> None:
     call = shared_daemon.calls._methods[method]
     metadata = [("authorization", f"Bearer {shared_daemon.key}")]
     request = shared_daemon.calls._requests[method]()
-    failure = failure_of(call, request if method == "GetMetricsHistory" else iter([request]), metadata=metadata, timeout=10)
+    failure = failure_of(call, iter([request]), metadata=metadata, timeout=10)
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT")
 
 

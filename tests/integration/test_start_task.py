@@ -110,7 +110,6 @@ def test_all_bad_fields_are_named_at_once(shared_daemon: Daemon) -> None:
     [
         {"python": {"function": "a:b"}},
         {"pipeline": {"definition_json": "{}"}},
-        {"attach": {"pid": 1}},
         {"external": {"kind": "x"}},
         {"command": {"argv": ["true"]}, "retry": {"max_retries": 1}},
         {"command": {"argv": ["true"]}, "queue": "gpu"},

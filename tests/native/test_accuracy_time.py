@@ -64,6 +64,7 @@ def test_a_stopped_tree_uses_no_cpu_but_holds_its_memory(backend: Backend, burne
     stat = Path(f"/proc/{burner.main_pid}/stat")
     wait_until(lambda: stat.read_text().rsplit(") ", 1)[1][0] == "T", "it is stopped")
     stopped = sampled(sampler, handle, burner, 0.2)
+    last = stopped
     for _ in range(25):
         last = sampled(sampler, handle, burner, 0.2)
         assert last.cpu_ns - stopped.cpu_ns <= 1e9 * TICK_SECONDS
@@ -93,6 +94,7 @@ def test_a_pause_of_the_machine_is_a_gap(backend: Backend, burner: Tree) -> None
     assert after.peak_memory_bytes == pytest.approx(before.peak_memory_bytes, rel=0.1)
     held = (after.memory_byte_ns2 - before.memory_byte_ns2) / 2e9
     assert held == pytest.approx(3600 * before.memory_bytes, rel=0.01)
+    last = after
     for _ in range(30):
         last = sampled(sampler, handle, burner, skip_seconds=0.1)
     assert not last.gap, "it is shown for two seconds"

@@ -80,9 +80,22 @@ def test_sums_and_units_that_do_not_fit_are_refused_and_not_cut() -> None:
 def test_a_mount_whose_name_is_no_text_does_not_matter(tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = os.fsencode(tmp_path_factory.mktemp("mounts")) + b"/\xff"
     os.mkdir(directory)
-    code = "import sys; from metercore.limit import quota_cores; quota_cores(); print(open('/proc/self/mountinfo', 'rb').read().count(b'\\xff'))"
+    code = "from metercore.limit import quota_cores; quota_cores()\n"
+    code += "print(open('/proc/self/mountinfo', 'rb').read().count(b'\\xff'))"
     script = 'mount -t tmpfs none "$1" && exec "$2" -c "$3"'
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", directory, sys.executable, code]
+    command: list[str | bytes] = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        directory,
+        sys.executable,
+        code,
+    ]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 1

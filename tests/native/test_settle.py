@@ -47,7 +47,7 @@ def page_slot(serial: int, **more: int) -> bytes:
         values["samples"],
         1,
         1,
-    ) + struct.pack("<IIIII", values["had_gap"], 0, 0, 0, 0)
+    ) + struct.pack("<IIQI", values["had_gap"], 0, 0, 0)
     return body + struct.pack("<I", zlib.crc32(body))
 
 

@@ -143,13 +143,13 @@ def test_every_number_of_a_launch_block_lies_where_c_reads_it(layout: dict[str, 
     place = layout["tm_launch"]
     block = LaunchBlock(
         11, b"boot", [b"cmd", b""], [b"A=1", b"B=2", b"C=3"], b"/attempt", b"tk", 12, b"/cwd", b"/in", b"/hints", b"/v2",
-        (b"/v1",), 13, 0o27, 14, 15, -5, 16, 17, ((1, 2, 3), (4, 5, 6)),
+        (b"/v1",), 13, 0o27, 14, 15, -5, 16, 17, ((1, 2, 3), (4, 5, 6)), 18, 19,
     )  # fmt: skip
     data = taskdir.pack_launch(block)
     expected = {
         "version": 1, "total_bytes": len(data), "incarnation": 11, "argc": 2, "envc": 3, "attempt": 12, "cgroup_v1_count": 1,
         "flags": 13, "umask": 0o27, "uid": 14, "gid": 15, "nice": 2**32 - 5, "rlimit_count": 2, "grace_ns": 16,
-        "deadline_boottime_ns": 17,
+        "deadline_boottime_ns": 17, "attach_pid": 18, "attach_start_ticks": 19,
     }  # fmt: skip
     for name, value in expected.items():
         assert number(data, place[name]) == value, name
@@ -190,7 +190,10 @@ def test_flags_and_limits_are_the_same_in_c_and_python(header: str) -> None:
         "NO_NEW_PRIVS": taskdir.NO_NEW_PRIVS,
         "MERGE_STDERR": taskdir.MERGE_STDERR,
         "HAS_NICE": taskdir.HAS_NICE,
+        "ATTACH": taskdir.ATTACH,
+        "DESCENDANTS": taskdir.DESCENDANTS,
     }
+    assert constants(header, "TM_PID_") == {"ATTACHED": taskdir.PID_ATTACHED, "DESCENDANTS": taskdir.PID_DESCENDANTS}
     defines = {name: int(value.rstrip("u")) for name, value in re.findall(r"#define (TM_\w+) (\d+u?)\b", header)}
     assert defines["TM_VERSION"] == taskdir.VERSION
     assert defines["TM_PAGE"] == taskdir.PAGE_BYTES

@@ -1,4 +1,4 @@
-"""Slots that come and go while the thread samples; nothing is lost, mixed up or leaked; calls by themselves are in test_leaks.py."""
+"""Slots that come and go while the thread samples; nothing is lost, mixed up or leaked. Calls alone: test_leaks.py."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def test_slots_come_and_go_from_several_threads_while_it_samples(planted: Plant,
                 held.append(handle)
                 assert sampler.hot(handle)
                 assert sampler.read(handle).total_count == number * 1000 + n % 5, "a slot shows its own report"
+                sampler.history(handle)
                 if len(held) > 4:
                     oldest = held.pop(0)
                     assert sampler.finish(oldest).total_count // 1000 == number
@@ -109,6 +110,7 @@ def test_opening_and_finishing_leaks_nothing(planted: Plant, tmp_path: Path) -> 
         for handle in handles:
             sampler.hot(handle)
             sampler.read(handle)
+            sampler.history(handle)
             sampler.finish(handle)
 
     flat(cycle)

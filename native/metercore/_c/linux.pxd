@@ -23,6 +23,7 @@ cdef extern from "<fcntl.h>" nogil:
     int O_RDONLY
     int O_RDWR
     int O_CREAT
+    int O_TRUNC
     int O_CLOEXEC
     int O_DIRECTORY
     int O_NOFOLLOW

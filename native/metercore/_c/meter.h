@@ -39,7 +39,8 @@ struct tm_meter {
     uint64_t sample_count;
     uint32_t cpu_source, memory_source; /* MetricsSource, MemorySource of the contract */
     uint32_t had_gap;
-    uint32_t reserved[3];
+    uint32_t reserved;
+    uint64_t tree_cpu_ns;      /* attached: what its living processes had used, at the last sample, in all their lives */
     uint32_t reserved2;
     uint32_t crc;              /* CRC-32 (IEEE) of everything before it */
 };

@@ -41,4 +41,5 @@ cdef extern from "metercore/_c/meter.h" nogil:
         uint32_t cpu_source
         uint32_t memory_source
         uint32_t had_gap
+        uint64_t tree_cpu_ns
         uint32_t crc

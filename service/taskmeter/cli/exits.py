@@ -15,12 +15,12 @@ NO_DAEMON = 4
 TIME_IS_UP = 124
 """As timeout(1)."""
 OURS = 125
-"""`run` and `wait` failed, not the task; as env(1), nohup(1) and timeout(1)."""
+"""`run`, `attach` or `wait` failed, not the task; as env(1), nohup(1) and timeout(1)."""
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGPIPE, what a shell reports of any program whose reader went away."""
 
-OWN_CODE_VERBS = frozenset({"run", "wait"})
+OWN_CODE_VERBS = frozenset({"run", "attach", "wait"})
 
 _UNREACHABLE = frozenset({"DAEMON_UNREACHABLE", "CONNECTION_BROKEN"})
 

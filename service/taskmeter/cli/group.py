@@ -14,6 +14,7 @@ from taskmeter.cli import exits
 VERBS = {
     "run": "Run a command under the live meter and exit with its code.",
     "submit": "Start a command in the background and print its token.",
+    "attach": "Meter a process that runs already.",
     "ls": "List tasks, newest first.",
     "status": "Show everything about a task.",
     "watch": "Show the live meter of a task until it ends.",

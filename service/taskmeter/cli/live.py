@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from taskmeter.cli import words
-from taskmeter.cli.feed import Feed, Lost, Output
+from taskmeter.cli.feed import STREAMS, Feed, Lost, Output
 from taskmeter.cli.interrupts import Interrupts
 from taskmeter.cli.keyboard import Keyboard
 from taskmeter.cli.lines import LastLines
-from taskmeter.cli.meter import Meter
+from taskmeter.cli.meter import HISTORY_SECONDS, Meter
 from taskmeter.cli.output import console
 from taskmeter.client.status import TaskStatus
 from taskmeter.client.sync import SyncClient
@@ -44,16 +44,25 @@ class LiveView:
     Args:
         may_stop: Ctrl-C asks whether to stop the task; else it only leaves the view.
         last_lines: how much earlier output to show first; None = all.
+        streams: which outputs to show.
     """
 
     def __init__(
-        self, client: SyncClient, token: str, interrupts: Interrupts, *, may_stop: bool, last_lines: int | None = None
+        self,
+        client: SyncClient,
+        token: str,
+        interrupts: Interrupts,
+        *,
+        may_stop: bool,
+        last_lines: int | None = None,
+        streams: Sequence[str] = STREAMS,
     ) -> None:
         self._client = client
         self._token = token
         self._interrupts = interrupts
         self._may_stop = may_stop
         self._last_lines = last_lines
+        self._streams = streams
         self._meter = Meter()
         self._lines = LastLines(1)
         self._asking = False
@@ -64,7 +73,10 @@ class LiveView:
         """Draw until the task has ended and return its last status, or why the user left."""
         from rich.live import Live
 
-        feed = Feed(self._client, self._token, interval_seconds=STATUS_SECONDS, last_lines=self._last_lines)
+        self._begin_with_the_past()
+        feed = Feed(
+            self._client, self._token, interval_seconds=STATUS_SECONDS, streams=self._streams, last_lines=self._last_lines
+        )
         terminal = console()
         with (
             feed,
@@ -90,6 +102,12 @@ class LiveView:
         terminal.print()
         assert self._meter.status is not None
         return self._meter.status
+
+    def _begin_with_the_past(self) -> None:
+        try:
+            self._meter.begin(self._client.metrics_history(self._token, resolution_seconds=HISTORY_SECONDS))
+        except TaskmeterError:  # the view does without
+            return
 
     def _take(self, item: TaskStatus | Output | Lost, live: Live) -> None:
         if isinstance(item, TaskStatus):

@@ -44,7 +44,6 @@ def logs(
     """
     from taskmeter.cli.connect import connect
     from taskmeter.cli.selection import resolve
-    from taskmeter.errors import NotFoundError
 
     streams = [only] if only else ["stdout", "stderr"]
     with connect(target, state_dir) as client:
@@ -56,13 +55,9 @@ def logs(
                 show(stream, data, offset)
         else:
             for stream in streams:
-                try:
-                    for chunk in client.read_file(token, stream, **wanted):  # type: ignore[arg-type]
-                        if chunk.data:
-                            show(stream, chunk.data, chunk.offset)
-                except NotFoundError as error:
-                    if error.reason != "FILE_NOT_FOUND" or attempt is not None:
-                        raise
+                for chunk in client.read_file(token, stream, **wanted):  # type: ignore[arg-type]
+                    if chunk.data:
+                        show(stream, chunk.data, chunk.offset)
         show("", b"", 0)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from taskmeter.cli import human, words
 from taskmeter.cli.text import escape, shorten
-from taskmeter.client.status import TaskStatus
+from taskmeter.client.history import MetricsHistory
+from taskmeter.client.status import TaskMetrics, TaskStatus
 from taskmeter.model.state import State
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ HEADROOM = 1.25
 """A value at its peak fills four fifths of a sparkline's height, so that lines stay apart."""
 WIDE, NARROW, MIN_SPARK = 61, 36, 8
 """Columns that the figures beside a sparkline take with and without average and cores, and its least width."""
-HISTORY_COUNT = 32
-HISTORY_SECONDS = 0.5
+HISTORY_COUNT = 60
+HISTORY_SECONDS = 1.0
+"""One column of a sparkline, as long as the finest step of a stored history."""
 
 
 class Meter:
@@ -36,12 +38,23 @@ class Meter:
         """Show this from now on."""
         self.status = status
 
+    def begin(self, history: MetricsHistory) -> None:
+        """Start with a past in steps of a second; a hole in it stays one."""
+        before = 0.0
+        for point in history.points:
+            hole = round(point.time - before) - 1 if before else 0
+            for past in (self._cpu, self._memory):
+                past.extend([None] * min(hole, HISTORY_COUNT))
+            self._cpu.append(point.cpu_cores)
+            self._memory.append(point.memory_bytes)
+            before = point.time
+
     def tick(self, now: float) -> None:
-        """Take the current values into the past, twice a second whether or not they changed."""
+        """Take the current values into the past, once a second whether or not they changed."""
         if self.status is None or now - self._last_tick < HISTORY_SECONDS or self.status.start_time <= 0:
             return
         self._last_tick = now
-        self._cpu.append(self.status.metrics.cpu_percent)
+        self._cpu.append(self.status.metrics.cpu_cores)
         self._memory.append(self.status.metrics.memory_bytes)
 
     def render(self, now: float, width: int) -> RenderableType:
@@ -93,7 +106,7 @@ class Meter:
             (
                 Text("CPU", "cyan"),
                 Text(human.percent(metrics.cpu_percent), "bold"),
-                Text(sparkline(self._cpu, metrics.peak_cpu_percent, spark), "cyan"),
+                Text(sparkline(self._cpu, _peak_cores(metrics), spark), "cyan"),
                 Text(f"peak {human.percent(metrics.peak_cpu_percent)}"),
                 Text(f"avg {human.percent(metrics.avg_cpu_percent)}", "dim"),
                 Text(cores, "dim"),
@@ -124,6 +137,13 @@ class Meter:
         for row in rows:
             grid.add_row(*row[:columns])
         return grid
+
+
+def _peak_cores(metrics: TaskMetrics) -> float | None:
+    """Return the peak in cores, as far as the current values tell how many cores 100 % are."""
+    if not metrics.cpu_percent or metrics.cpu_percent >= 100 or not metrics.cpu_cores or metrics.peak_cpu_percent is None:
+        return None
+    return metrics.peak_cpu_percent * metrics.cpu_cores / metrics.cpu_percent
 
 
 def sparkline(values: deque[float | None], peak: float | None, width: int) -> str:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from taskmeter.client.aio import Client
     from taskmeter.client.base import Page, Started
     from taskmeter.client.discovery import Endpoint
+    from taskmeter.client.history import MetricsHistory, MetricsPoint
     from taskmeter.client.resume import Delivery
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
     from taskmeter.client.sync import SyncClient
@@ -21,6 +22,8 @@ __all__ = [
     "Endpoint",
     "Event",
     "FileChunk",
+    "MetricsHistory",
+    "MetricsPoint",
     "Page",
     "ServerInfo",
     "Started",
@@ -39,6 +42,8 @@ _HOME = {
     "Endpoint": "discovery",
     "Event": "status",
     "FileChunk": "tail",
+    "MetricsHistory": "history",
+    "MetricsPoint": "history",
     "Page": "base",
     "ServerInfo": "status",
     "Started": "base",

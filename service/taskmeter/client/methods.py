@@ -34,6 +34,9 @@ WAIT_TASK = Method("/taskmeter.v1.TaskService/WaitTask", tasks.WaitTaskRequest, 
 STREAM_EVENTS = Method("/taskmeter.v1.TaskService/StreamEvents", tasks.StreamEventsRequest, tasks.StreamEventsResponse)
 UPDATE_TASK = Method("/taskmeter.v1.TaskService/UpdateTask", tasks.UpdateTaskRequest, tasks.UpdateTaskResponse)
 DELETE_TASK = Method("/taskmeter.v1.TaskService/DeleteTask", tasks.DeleteTaskRequest, tasks.DeleteTaskResponse)
+GET_METRICS_HISTORY = Method(
+    "/taskmeter.v1.TaskService/GetMetricsHistory", tasks.GetMetricsHistoryRequest, tasks.GetMetricsHistoryResponse
+)
 READ_FILE = Method("/taskmeter.v1.FileService/ReadFile", files.ReadFileRequest, files.ReadFileResponse)
 GET_SERVER_INFO = Method("/taskmeter.v1.AdminService/GetServerInfo", admin.GetServerInfoRequest, admin.GetServerInfoResponse)
 DRAIN = Method("/taskmeter.v1.AdminService/Drain", admin.DrainRequest, admin.DrainResponse)

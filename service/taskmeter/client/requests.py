@@ -91,6 +91,36 @@ def command_spec(
     return spec
 
 
+def attach_spec(
+    pid: int,
+    *,
+    include_descendants: bool = True,
+    name: str = "",
+    project_id: str = "",
+    source: str = "",
+    tags: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    grace_period_seconds: float | None = None,
+    total_count: int = 0,
+    total_size: int = 0,
+) -> task_pb2.TaskSpec:
+    """Build the spec of a task that meters the running process `pid`. An empty name means the process's own."""
+    spec = task_pb2.TaskSpec(
+        name=name,
+        project_id=project_id,
+        source=source,
+        tags=tags,
+        metadata=metadata,
+        total_count=total_count,
+        total_size=total_size,
+    )
+    spec.attach.pid = pid
+    spec.attach.include_descendants = include_descendants
+    if grace_period_seconds is not None:
+        spec.grace_period_seconds = grace_period_seconds
+    return spec
+
+
 def list_tasks(
     *,
     status: str | Iterable[str] = (),

@@ -23,6 +23,7 @@ from taskmeter.client.base import (
     Resumable,
     Started,
 )
+from taskmeter.client.history import MetricsHistory
 from taskmeter.client.methods import Method
 from taskmeter.client.resume import Delivery, StreamState
 from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
@@ -120,6 +121,13 @@ class SyncClient(ClientBase):
         """Start a command; `fields` are those of `requests.command_spec`. Returns once the task is accepted and durable."""
         return self.start_task(requests.command_spec(argv, **fields), idempotency_key=idempotency_key, use_existing=use_existing)
 
+    def attach(self, pid: int, *, idempotency_key: str = "", use_existing: bool = False, **fields: Any) -> Started:
+        """Meter a process that runs already on the daemon's host; `fields` are those of `requests.attach_spec`.
+
+        It is billed from now on and never stopped unless `terminate` asks for it.
+        """
+        return self.start_task(requests.attach_spec(pid, **fields), idempotency_key=idempotency_key, use_existing=use_existing)
+
     def start_task(self, spec: task_pb2.TaskSpec, *, idempotency_key: str = "", use_existing: bool = False) -> Started:
         """Start a task from its spec. Returns once it is accepted and durable."""
         request = tasks.StartTaskRequest(spec=spec, idempotency_key=idempotency_key, use_existing=use_existing)
@@ -194,6 +202,19 @@ class SyncClient(ClientBase):
     def delete_task(self, token: str) -> None:
         """Forget an ended task and delete its files."""
         self._call(methods.DELETE_TASK, tasks.DeleteTaskRequest(token=token))
+
+    def metrics_history(
+        self, token: str, *, from_time: float = 0.0, to_time: float = 0.0, resolution_seconds: float = 0.0
+    ) -> MetricsHistory:
+        """Return the use of the current attempt over time, from its start to now, or in between two instants.
+
+        The step is `resolution_seconds` or the next coarser that is kept; 0 = the finest that reaches back to `from_time`.
+        """
+        request = tasks.GetMetricsHistoryRequest(
+            token=token, from_time=from_time, to_time=to_time, resolution_seconds=resolution_seconds
+        )
+        response = self._call(methods.GET_METRICS_HISTORY, request)
+        return MetricsHistory.of(response)
 
     # ---------------------------------------------------------------------------------------------------- streams
 

@@ -26,7 +26,7 @@ def starting(boot_id: str) -> Step:
 async def launch(service: Service, entry: Entry) -> None:
     """Spawn the attempt of a task in STARTING."""
     task = entry.task
-    order = Launch(task.token, task.attempt, task.incarnation, task.spec, _environment(service, task))
+    order = Launch(task.token, task.attempt, task.incarnation, task.spec, _environment(service, task), task.target)
     try:
         await service.executor.launch(order)
     except OSError as error:

@@ -18,6 +18,8 @@ _OUTCOME_OF_CAUSE = {
 
 NO_EXIT_CODE = -1
 
+_UNREADABLE = "how it ended only its parent knows, this kernel does not tell others"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -45,9 +47,12 @@ def decide(task: Task, ended: Ended) -> Verdict:
     """
     cause = ended.cause if ended.cause is not Cause.NONE else task.stop.cause if task.stop else Cause.NONE
     never_started = ended.failed_to_start and not ended.start_message
-    exit_code = NO_EXIT_CODE if never_started else -ended.exit_signal if ended.exit_signal else ended.exit_code
+    nameless = never_started or ended.unknown or ended.detached
+    exit_code = NO_EXIT_CODE if nameless else -ended.exit_signal if ended.exit_signal else ended.exit_code
     if cause is not Cause.NONE and (never_started or not ended.failed_to_start):
         return Verdict(_OUTCOME_OF_CAUSE[cause], exit_code, ended.exit_signal, _why_stopped(task, ended, cause, never_started))
+    if ended.unknown:
+        return Verdict(Outcome.UNSPECIFIED, exit_code, 0, _UNREADABLE)
     if ended.failed_to_start:
         return Verdict(Outcome.FAILED_TO_START, exit_code, 0, ended.start_message or "it was never started")
     if ended.exit_signal:
@@ -69,10 +74,14 @@ def _why_stopped(task: Task, ended: Ended, cause: Cause, never_started: bool) ->
         why = "stopped on request"
     if task.stop and task.stop.reason:
         why += f" ({task.stop.reason})"
+    if ended.detached:
+        return f"{why}; detached, the process runs on"
     if never_started:
         return f"{why}, before it started"
     if ended.forced:
         return f"{why}, killed after its grace period"
+    if ended.unknown:
+        return f"{why}; {_UNREADABLE}"
     if ended.exit_signal:
         return f"{why}, ended by {signal_name(ended.exit_signal)}"
     return f"{why}, exited with code {ended.exit_code}"

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from taskmeter.model.event import Event
 from taskmeter.model.state import Outcome, State
-from taskmeter.model.task import Cause, Task, TaskSpec
-from taskmeter.model.usage import Integrals, Tariff, Usage
+from taskmeter.model.task import Attach, Cause, Target, Task, TaskSpec
+from taskmeter.model.usage import Integrals, MetricsHistory, Tariff, Usage
 
 # ---------------------------------------------------------------------------------------------------------- store
 
@@ -119,6 +119,8 @@ class Launch:
     spec: TaskSpec
     environment: Mapping[str, str]
     """TASKMETER_* and whatever else the service adds; put over the spec's."""
+    target: Target | None = None
+    """The process to watch, of a spec that attaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,10 @@ class Ended:
     end_time: float
     start_message: str = ""
     """One sentence, when it failed to start."""
+    unknown: bool = False
+    """A process that was attached has ended; with which code or signal, nobody could read."""
+    detached: bool = False
+    """A process that was attached runs on, and is watched no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,23 @@ class MeterSource:
     cgroup_v1_memory: str = ""
     cgroup_v1_cpuacct: str = ""
     """Where there is no v2."""
+    attached: bool = False
+    """The main process ran before: what it had used by then is not billed, and no supervisor reaps its tree."""
+    include_descendants: bool = True
+    """If attached: its descendants are metered, too."""
+    main_start_ticks: int = 0
+    """With `main_pid`, who is attached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A process that can be attached."""
+
+    target: Target
+    name: str
+    """What to call it."""
+    ancestors: frozenset[int]
+    """The pids above it, as of just now."""
 
 
 class Executor(Protocol):
@@ -201,6 +224,16 @@ class Executor(Protocol):
 
     async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
         """Make the attempt's directory and keep the encoded spec in it. Raises `LimitError` DISK_FULL."""
+
+    def identify(self, attach: Attach) -> Found:
+        """Find the process that a spec wants to attach, and see whether it may be.
+
+        Raises `InvalidArgumentError` for one that does not exist or cannot be meant, `PreconditionError` UNSUPPORTED_HERE for
+        one that is not ours to stop and to read.
+        """
+
+    def ancestors_of(self, pid: int) -> frozenset[int]:
+        """The pids above a process, as of just now."""
 
     async def launch(self, launch: Launch) -> None:
         """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
@@ -221,7 +254,10 @@ class Executor(Protocol):
         """Watch an attempt that an earlier daemon launched and that still runs."""
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
-        """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled."""
+        """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled.
+
+        Nothing of a process that was attached: it was not started here, and nobody has asked for its end.
+        """
 
     def last_account(self, token: str, attempt: int) -> Gone:
         """What a tree without a supervisor had used by now, as far as that can be known; its `time` is now."""
@@ -270,6 +306,13 @@ class Meter(Protocol):
 
     def settle(self, token: str, directory: str, ended: Ended | None, gone: Gone | None) -> Usage:
         """Take the last sample, close the slot, and return the attempt's final usage. Works for attempts never opened."""
+
+    def history(self, token: str, directory: str, from_time: float, to_time: float, resolution_seconds: float) -> MetricsHistory:
+        """Use over time of the attempt in `directory`, up to this moment if it is open; empty if there is nothing of it.
+
+        Times are Unix seconds, `to_time` 0 = its end. The step is `resolution_seconds` or the next coarser that is kept; 0 = the
+        finest that reaches back to `from_time`.
+        """
 
     def close(self) -> None:
         """Stop sampling; meter pages keep what was billed."""

@@ -34,11 +34,16 @@ OF_ONE_ATTEMPT = (
 async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool) -> str:
     """Return the token that runs: the same one, or with `as_new` that of the copy.
 
-    Raises `PreconditionError` NOT_RETRYABLE for a live, succeeded or terminated task; `as_new` takes any ended one.
+    Raises `PreconditionError` NOT_RETRYABLE for a live, succeeded or terminated task and one that was attached; `as_new` takes
+    any other that ended.
     """
     task = service.find(token, tenant)
     if not task.ended:
         raise PreconditionError("the task has not ended", reason="NOT_RETRYABLE")
+    if task.spec.attach is not None:
+        raise PreconditionError(
+            "the process was not started here, so it cannot be run again", reason="NOT_RETRYABLE", hint="attach a new one"
+        )
     if as_new:
         new_token, _ = await start_task(service, copy_of(task), tenant)
         return new_token

@@ -17,7 +17,7 @@ from taskmeter.core.ports import Block, Codec, Executor, Meter, Store
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.errors import NotFoundError
 from taskmeter.model.state import State
-from taskmeter.model.task import Task
+from taskmeter.model.task import Attach, Target, Task
 
 ENDED_CACHE_COUNT = 1024
 
@@ -68,6 +68,8 @@ class Service:
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()
+        self.attaching: dict[Target, Attach] = {}
+        """Processes whose tasks are being accepted."""
         self.environment: dict[str, str] = {}
         """Added to every task's environment: how to reach this daemon."""
         self.report_key_secret = b""

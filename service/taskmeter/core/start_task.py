@@ -7,12 +7,13 @@ import os
 import time
 from dataclasses import replace
 
+from taskmeter.core.attach import choose_target
 from taskmeter.core.launch import launch, starting
 from taskmeter.core.lifecycle import change_of
 from taskmeter.core.service import ReservedKey, Service
 from taskmeter.errors import ConflictError, LimitError, UnavailableError
 from taskmeter.model.ids import new_token
-from taskmeter.model.task import Task, TaskSpec
+from taskmeter.model.task import Target, Task, TaskSpec
 
 
 async def start_task(
@@ -22,7 +23,7 @@ async def start_task(
 
     With `use_existing` a live task of the same project and source is returned. With an idempotency key the task that holds the
     key is returned (guarantee G2). Raises `ConflictError` if that one has another spec, `LimitError` QUEUE_FULL or DISK_FULL,
-    `UnavailableError` DRAINING.
+    `UnavailableError` DRAINING; and what `choose_target` raises.
     """
     if service.draining:
         raise UnavailableError("the daemon is draining and accepts no new work", reason="DRAINING", hint="try again later")
@@ -73,11 +74,32 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
             hint="try again when some have ended, or start the daemon with a higher --max-running",
             retry_after_seconds=1.0,
         )
+    if spec.attach is None:
+        return await _store(service, spec, encoded, tenant, idempotency_key, _hash(encoded), None)
+    named, target = choose_target(service, spec, spec.attach)
+    service.attaching[target] = spec.attach
+    try:
+        stored = service.codec.encode_spec(named)
+        return await _store(service, named, stored, tenant, idempotency_key, _hash(encoded), target)
+    finally:
+        del service.attaching[target]
+
+
+async def _store(
+    service: Service,
+    spec: TaskSpec,
+    encoded: bytes,
+    tenant: str,
+    idempotency_key: str,
+    spec_hash: bytes,
+    target: Target | None,
+) -> str:
+    scheduler = service.scheduler
     now = time.time()
     task = Task(
         token=new_token(),
         spec=spec,
-        spec_hash=_hash(encoded),
+        spec_hash=spec_hash,
         create_time=now,
         queued_time=now,
         tenant=tenant,
@@ -85,6 +107,7 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
         tags=spec.tags,
         metadata=spec.metadata,
         priority=spec.priority,
+        target=target,
     )
     at_once = scheduler.has_room
     if at_once:

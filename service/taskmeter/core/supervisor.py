@@ -23,7 +23,9 @@ RETRY_SECONDS = 1.0
 READY_POLL_SECONDS = 0.1
 
 ALL_GONE = "no process of it is left"
-"""The reason of every final move."""
+"""The reason of every final move …"""
+LEFT_ALONE = "it runs on, unwatched"
+"""… but that of a process that was attached and outlives its task."""
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +156,8 @@ def _steps(service: Service, task: Task, facts: Facts, launched: bool) -> tuple[
 
     if state is State.STOPPING and (facts.gone is not None or lost):
         outcome = ended_fields.get("outcome", task.outcome)
-        steps.append(Step(FINAL_STATE[outcome], ALL_GONE, _final(service, task, facts)))
+        runs_on = task.spec.attach is not None and (lost or (ended is not None and ended.detached))
+        steps.append(Step(FINAL_STATE[outcome], LEFT_ALONE if runs_on else ALL_GONE, _final(service, task, facts)))
     elif facts.unkillable_pids != task.unkillable_pids:
         fields["unkillable_pids"] = facts.unkillable_pids
     return steps, fields
@@ -186,6 +189,9 @@ def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     if not facts.same_boot:
         fields["exit_message"] = "lost: the host was restarted while it ran"
         return fields
+    if task.spec.attach is not None:
+        fields["exit_message"] = "lost: its supervisor died, so nobody watches the process any more; it was left alone"
+        return fields
     killed = service.executor.kill_leftovers(task.token, task.attempt)
     rest = f"; {killed} of its processes were killed" if killed else ""
     fields["exit_message"] = f"lost: its supervisor died, so nobody knows how it ended{rest}"
@@ -193,7 +199,7 @@ def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
 
 
 def _final(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
-    if facts.gone is None and facts.ended is not None:
+    if facts.gone is None and facts.ended is not None and task.spec.attach is None:
         service.executor.kill_leftovers(task.token, task.attempt)
     gone = facts.gone or service.executor.last_account(task.token, task.attempt)
     directory = service.executor.directory_of(task.token, task.attempt)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
-from taskmeter.core.ports import Facts, Gone, Launch, MeterSource
+from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
 from taskmeter.executors.cgroups import Cgroups, Places, discover
@@ -26,10 +26,11 @@ from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.records import last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
+from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
 from taskmeter.executors.watch import Watch, Watches, tell
-from taskmeter.model.task import Cause
+from taskmeter.model.task import Attach, Cause
 
 SWEEP_SECONDS = 1.0
 """How late a lost hint may be noticed."""
@@ -118,12 +119,20 @@ class LocalExecutor:
                 raise LimitError("the state directory's disk is full", reason="DISK_FULL", retry_after_seconds=5.0) from error
             raise
 
+    def identify(self, attach: Attach) -> Found:
+        shims = frozenset(watch.pid for watch in self._watches.all() if watch.pid)
+        return identify(attach, boot_id=self._boot_id, shims=shims, task_uid=self._ids[0] if self._ids else None)
+
+    def ancestors_of(self, pid: int) -> frozenset[int]:
+        return ancestors_of(pid)
+
     async def launch(self, launch: Launch) -> None:
         directory = self._directory(launch.token, launch.attempt)
         watch = self._watches.get(launch.token, launch.attempt)
         if watch is not None and watch.alive:
             return
-        cgroups = self._cgroups.paths(launch.token, launch.attempt)
+        # A process that runs already stays where it is: nobody but its owner moves it to another cgroup.
+        cgroups = Places() if launch.spec.attach else self._cgroups.paths(launch.token, launch.attempt)
         watch = self._watches.add(Watch(launch.token, launch.attempt, directory, cgroups=cgroups))
         try:
             block = self._block(launch, watch)
@@ -147,8 +156,30 @@ class LocalExecutor:
             win_claim(directory, launch.incarnation, self._boot_id, end)
             raise
 
+    def _attach_block(self, launch: Launch, watch: Watch, attach: Attach) -> bytes:
+        target = launch.target
+        same_boot = target is not None and target.boot_id == self._boot_id
+        return taskdir.pack_launch(
+            taskdir.LaunchBlock(
+                incarnation=launch.incarnation,
+                boot_id=self._boot_id.encode(),
+                argv=(),
+                env=(),
+                attempt_dir=watch.directory,
+                token=launch.token.encode(),
+                attempt=launch.attempt,
+                hints=os.fsencode(self._hints.path),
+                flags=taskdir.ATTACH | (taskdir.DESCENDANTS if attach.include_descendants else 0),
+                grace_ns=int(launch.spec.grace_period_seconds * _NS),
+                attach_pid=target.pid if target is not None and same_boot else 0,
+                attach_start_ticks=target.start_ticks if target is not None else 0,
+            )
+        )
+
     def _block(self, launch: Launch, watch: Watch) -> bytes:
         spec = launch.spec
+        if spec.attach is not None:
+            return self._attach_block(launch, watch, spec.attach)
         own = {
             "TASKMETER_TOKEN": launch.token,
             "TASKMETER_ATTEMPT": str(launch.attempt),
@@ -228,8 +259,15 @@ class LocalExecutor:
         if records is None or main is None:
             return None
         claim = taskdir.unpack_claim(records[0])
+        attached = bool(main.flags & taskdir.PID_ATTACHED)
         return MeterSource(
-            claim.shim_pid if claim else 0, main.pid, os.fsdecode(directory), *self._cgroups_of(token, attempt)
+            claim.shim_pid if claim else 0,
+            main.pid,
+            os.fsdecode(directory),
+            *(Places() if attached else self._cgroups_of(token, attempt)),
+            attached=attached,
+            include_descendants=not attached or bool(main.flags & taskdir.PID_DESCENDANTS),
+            main_start_ticks=main.start_ticks,
         )
 
     def directory_of(self, token: str, attempt: int) -> str:
@@ -270,6 +308,10 @@ class LocalExecutor:
             os.close(pidfd)
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
+        records = read_records(self._directory(token, attempt))
+        main = taskdir.unpack_pid(records[3]) if records else None
+        if main is not None and main.flags & taskdir.PID_ATTACHED:
+            return 0
         return kill_leftovers(self._cgroups.find(token, attempt), token, attempt)
 
     def last_account(self, token: str, attempt: int) -> Gone:

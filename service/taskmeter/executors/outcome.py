@@ -16,6 +16,7 @@ _SENTENCES = {
     Stage.CWD: "cannot enter working directory {subject}: {reason}",
     Stage.EXEC: "cannot run {subject}: {reason}",
     Stage.FORK: "cannot start a process: {reason}",
+    Stage.ATTACH: "cannot attach to it: {reason}",
     Stage.LAUNCH_BLOCK: "its supervisor could not be started: {reason}",
 }
 
@@ -26,6 +27,8 @@ def start_message(end: Exit) -> str:
     """Say what failed and why, as a shell would."""
     if end.stage is Stage.EXEC and end.code == _NOT_FOUND:
         return f"command not found: {end.subject}"
+    if end.stage is Stage.ATTACH and end.error == errno.ESRCH:
+        return "the process ended before it could be attached"
     # The shim's own use of this errno: the file is there, but the interpreter in its first line, or its loader, is not.
     reason = "its interpreter was not found" if end.error == errno.ELIBACC else os.strerror(end.error)
     sentence = _SENTENCES.get(end.stage, "it could not be started: {reason}")

@@ -102,6 +102,8 @@ def _ended(end: taskdir.Exit) -> Ended:
         start_time=end.start_realtime_ns / _NS,
         end_time=end.end_realtime_ns / _NS,
         start_message=start_message(end) if end.kind is ExitKind.EXEC_FAILED else "",
+        unknown=end.kind is ExitKind.UNKNOWN,
+        detached=end.kind is ExitKind.DETACHED,
     )
 
 

@@ -27,18 +27,19 @@ _CRC = struct.Struct("<I")
 _HEAD = struct.Struct("<8sI")
 CLAIM = struct.Struct("<8sIiQQ40s4x")
 CTL = struct.Struct("<8sIII4xQ4x")
-PID = struct.Struct("<8sIiQQQQ4x")
+PID = struct.Struct("<8sIiQQQQI")
 EXIT = struct.Struct(f"<8sIIQiiiiIIIiQQQQQQQ{SUBJECT_BYTES}s4x")
 GONE = struct.Struct(f"<8sIIQIIQQQQQQQQQQQQQQQII{MAX_UNKILLABLE}i4x")
 HINT = struct.Struct("<II32s")
-LAUNCH = struct.Struct(f"<8sIIQ40s17IiI4xQQ{MAX_RLIMITS * 24}x")
+LAUNCH = struct.Struct(f"<8sIIQ40s17IiIiQQQ{MAX_RLIMITS * 24}x")
 RLIMIT = struct.Struct("<I4xQQ")
 RLIMITS_OFFSET = LAUNCH.size - MAX_RLIMITS * RLIMIT.size
 
 _UNKNOWN = 2**64 - 1
 """What the shim writes for "not readable" where 0 is a possible value."""
 
-SET_IDS, NO_NEW_PRIVS, MERGE_STDERR, HAS_NICE = 1, 2, 4, 8
+SET_IDS, NO_NEW_PRIVS, MERGE_STDERR, HAS_NICE, ATTACH, DESCENDANTS = 1, 2, 4, 8, 16, 32
+PID_ATTACHED, PID_DESCENDANTS = 1, 2
 
 
 class ExitKind(IntEnum):
@@ -48,6 +49,8 @@ class ExitKind(IntEnum):
     SIGNALED = 2
     EXEC_FAILED = 3
     NEVER_STARTED = 4
+    UNKNOWN = 5
+    DETACHED = 6
 
 
 class Stage(IntEnum):
@@ -63,6 +66,7 @@ class Stage(IntEnum):
     EXEC = 7
     FORK = 8
     LAUNCH_BLOCK = 9
+    ATTACH = 10
 
 
 class HintKind(IntEnum):
@@ -105,13 +109,14 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Main:
-    """The main process, once its exec succeeded."""
+    """The main process, once its exec succeeded; or the process that is watched, as it was found."""
 
     pid: int
     incarnation: int
     start_ticks: int
     start_realtime_ns: int
     start_boottime_ns: int
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,8 @@ class LaunchBlock:
     deadline_boottime_ns: int = 0
     rlimits: Sequence[tuple[int, int, int]] = ()
     """(RLIMIT_*, soft, hard)."""
+    attach_pid: int = 0
+    attach_start_ticks: int = 0
 
 
 _KINDS, _STAGES = frozenset(ExitKind), frozenset(Stage)
@@ -227,8 +234,8 @@ def pack_launch(block: LaunchBlock) -> bytes:
     v1 = put(block.cgroup_v1)
     lists = (len(block.argv), argv, len(block.env), env)
     texts = (attempt_dir, token, block.attempt, cwd, stdin, hints, v2, len(block.cgroup_v1), v1)
-    numbers = (block.flags, block.umask, block.uid, block.gid, block.nice, len(block.rlimits))
-    times = (block.grace_ns, block.deadline_boottime_ns)
+    numbers = (block.flags, block.umask, block.uid, block.gid, block.nice, len(block.rlimits), block.attach_pid)
+    times = (block.grace_ns, block.deadline_boottime_ns, block.attach_start_ticks)
     head = LAUNCH.pack(b"TMLAUNCH", VERSION, end, block.incarnation, block.boot_id, *lists, *texts, *numbers, *times)
     if block.rlimits:
         limits = b"".join(RLIMIT.pack(*limit) for limit in block.rlimits)
@@ -278,7 +285,7 @@ def unpack_ctl(data: bytes | None) -> Control | None:
 def pack_pid(main: Main) -> bytes:
     """Encode `pid`."""
     times = (main.start_ticks, main.start_realtime_ns, main.start_boottime_ns)
-    return _seal(PID.pack(b"TM PID  ", VERSION, main.pid, main.incarnation, *times))
+    return _seal(PID.pack(b"TM PID  ", VERSION, main.pid, main.incarnation, *times, main.flags))
 
 
 def unpack_pid(data: bytes | None) -> Main | None:

@@ -8,13 +8,25 @@ from time import monotonic
 from typing import Any, Literal
 
 from metercore.gpu import GpuMonitor
+from metercore.historyfile import read_history
 from metercore.reading import Reading
 from metercore.report import parse_report
 from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats
 from metercore.settle import settle_files
 from metercore.tariff import Tariff as NativeTariff
 from taskmeter.core.ports import Ended, Gone, MeterSource
-from taskmeter.model.usage import GpuUse, Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
+from taskmeter.model.usage import (
+    GpuUse,
+    Integrals,
+    MemorySource,
+    Metrics,
+    MetricsHistory,
+    MetricsPoint,
+    MetricsSource,
+    Progress,
+    Tariff,
+    Usage,
+)
 
 REPORT_BYTES = 4096
 """Size of the report block, native/metercore/_c/report.h."""
@@ -52,6 +64,9 @@ class LocalMeter:
                 total_count=total_count,
                 total_size=total_size,
                 tariff=_native(tariff),
+                attached=source.attached,
+                include_descendants=source.include_descendants,
+                main_start_ticks=source.main_start_ticks,
             )
 
     def is_open(self, token: str) -> bool:
@@ -119,6 +134,18 @@ class LocalMeter:
             reading.cpu_ns, reading.memory_byte_ns2, reading.gpu_memory_byte_ns2, reading.gpu_ns, dict(progress.custom)
         )
         return Usage(_metrics(reading, self._gpu_uses(reading)), integrals, progress)
+
+    def history(self, token: str, directory: str, from_time: float, to_time: float, resolution_seconds: float) -> MetricsHistory:
+        """Use over time of the attempt in `directory`, up to this moment if it is open; empty if there is nothing of it.
+
+        One read of at most 128 kB, most likely from memory: it is done in place.
+        """
+        handle = self._handles.get(token)
+        if handle is None:
+            seconds, points = read_history(directory, from_time, to_time, resolution_seconds)
+        else:
+            seconds, points = self._sampler.history(handle, from_time, to_time, resolution_seconds)
+        return MetricsHistory(seconds, tuple(map(MetricsPoint._make, points)))
 
     def stats(self) -> SamplerStats:
         """What the sampler itself did and cost so far."""

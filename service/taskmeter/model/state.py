@@ -52,6 +52,7 @@ LEGAL: dict[State, frozenset[State]] = {
 """The transition table: 0→1→2→3→4, 0|1|2→4, 4→0 (next attempt)|5|6, 5|6→0 (RetryTask). Nothing else."""
 
 FINAL_STATE: dict[Outcome, State] = {
+    Outcome.UNSPECIFIED: State.COMPLETED,  # a process that was attached, and nobody could read how it ended
     Outcome.SUCCEEDED: State.COMPLETED,
     Outcome.FAILED: State.COMPLETED,
     Outcome.CANCELLED: State.CANCELLED,

@@ -26,8 +26,25 @@ class Cause(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Attach:
+    """The request to watch a process that runs already."""
+
+    pid: int
+    include_descendants: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The process that was attached, as it was when the task was accepted: a pid alone may come round."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One accepted request to run a command. Field meanings are those of `taskmeter.v1.TaskSpec`."""
+    """One accepted request to run a command, or to attach a process. Field meanings are those of `taskmeter.v1.TaskSpec`."""
 
     argv: tuple[str, ...]
     name: str = ""
@@ -49,6 +66,8 @@ class TaskSpec:
     shared_work_directory: bool = False
     umask: int | None = None
     merge_stderr: bool = False
+    attach: Attach | None = None
+    """If set, `argv` is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +113,8 @@ class Task:
     exit_message: str = ""
     stop: StopOrder | None = None
     unkillable_pids: tuple[int, ...] = ()
+    target: Target | None = None
+    """Of a task that attaches."""
     usage: Usage | None = None
     """Of this attempt, once it ended."""
     earlier: Integrals = field(default_factory=Integrals)

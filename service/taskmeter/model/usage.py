@@ -85,6 +85,34 @@ class Metrics:
     gpus: tuple[GpuUse, ...] = ()
 
 
+class MetricsPoint(NamedTuple):
+    """Use over one step of a history: means, and the highest where it matters."""
+
+    time: float
+    """When the step begins, in Unix seconds."""
+    covered_seconds: float
+    """How much of it was sampled; the means are over this."""
+    cpu_cores: float
+    cpu_cores_max: float
+    memory_bytes: int
+    memory_bytes_max: int
+    gpu_memory_bytes: int | None
+    gpu_utilization_percent: float | None
+    rate_count_per_second: float
+    rate_size_per_second: float
+    gap: bool
+    """Nothing was sampled in a part of the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsHistory:
+    """Use of one attempt over time, oldest step first; steps of which nothing is known are left out."""
+
+    resolution_seconds: float = 0.0
+    """Length of a step; 0 when there are no points at all."""
+    points: tuple[MetricsPoint, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Integrals:
     """Use integrated over time, in integers only; the bill is computed from these, never from rounded parts."""

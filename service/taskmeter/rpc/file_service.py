@@ -33,6 +33,12 @@ class FileServicer:
     async def read_file(self, request: pb.ReadFileRequest, caller: Caller, context: Context) -> None:
         task = self._service.find(checked_token(request.token), caller.tenant)
         attempt = self._checked(request, task)
+        if task.spec.attach is not None:
+            raise NotFoundError(
+                f"there is no {request.path}: the process was attached",
+                reason="FILE_NOT_FOUND",
+                hint="its output goes where it went before",
+            )
         descriptor = await self._open(request, task, attempt)
         if descriptor is None:
             await context.write(pb.ReadFileResponse(end=True).SerializeToString())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from taskmeter.core.delete_task import delete_task
+from taskmeter.core.get_metrics_history import get_metrics_history
 from taskmeter.core.retry_task import retry_task
 from taskmeter.core.service import Service
 from taskmeter.core.start_task import start_task
@@ -15,6 +16,7 @@ from taskmeter.model.state import Outcome, State
 from taskmeter.rpc.auth import Caller
 from taskmeter.rpc.convert.checks import Checks, checked_token
 from taskmeter.rpc.convert.frame import frame
+from taskmeter.rpc.convert.history import history_to_message
 from taskmeter.rpc.convert.spec import spec_from_message
 from taskmeter.rpc.list_tasks import list_tasks
 from taskmeter.rpc.methods import Method, Read, Ready, Stream, Write
@@ -22,6 +24,7 @@ from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.v1 import task_service_pb2 as pb
 
 MAX_KEY_BYTES = 256
+MAX_RESOLUTION_SECONDS = 86400.0
 FIELD_1 = b"\x0a"
 FIELD_2 = b"\x12"
 
@@ -45,6 +48,7 @@ class TaskServicer:
             "StreamEvents": Stream(self._streams.stream_events),
             "UpdateTask": Write(self.update_task),
             "DeleteTask": Write(self.delete_task),
+            "GetMetricsHistory": Read(self.get_metrics_history),
         }
 
     async def start_task(self, request: pb.StartTaskRequest, caller: Caller) -> bytes:
@@ -72,7 +76,7 @@ class TaskServicer:
         answer = pb.GetTaskRecordResponse()
         record = answer.record
         record.status.MergeFromString(self._service.status(task.token, caller.tenant))
-        record.func_name = task.spec.argv[0]
+        record.func_name = task.spec.argv[0] if task.spec.argv else ""  # what was attached is not ours to repeat
         record.args_json = json.dumps(task.spec.argv[1:])
         record.kwargs_json = "{}"
         if task.ended and task.outcome is not Outcome.SUCCEEDED:
@@ -139,3 +143,22 @@ class TaskServicer:
     async def delete_task(self, request: pb.DeleteTaskRequest, caller: Caller) -> bytes:
         await delete_task(self._service, checked_token(request.token), caller.tenant)
         return b""
+
+    async def get_metrics_history(self, request: pb.GetMetricsHistoryRequest, caller: Caller) -> pb.GetMetricsHistoryResponse:
+        token = checked_token(request.token)
+        checks = Checks()
+        checks.instant("from_time", request.from_time)
+        checks.instant("to_time", request.to_time)
+        if request.to_time and request.from_time > request.to_time:
+            checks.add("from_time", "is after to_time")
+        checks.seconds("resolution_seconds", request.resolution_seconds, most=MAX_RESOLUTION_SECONDS)
+        checks.done()
+        history = get_metrics_history(
+            self._service,
+            token,
+            caller.tenant,
+            from_time=request.from_time,
+            to_time=request.to_time,
+            resolution_seconds=request.resolution_seconds,
+        )
+        return history_to_message(history)

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
-from taskmeter.model.task import Cause, StopOrder, Task, TaskSpec
+from taskmeter.model.task import Cause, StopOrder, Target, Task, TaskSpec
 from taskmeter.model.usage import GpuUse, Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
 
 Row = tuple[Any, ...]
@@ -53,6 +53,7 @@ def detail(task: Task) -> str:
             "exit_message": task.exit_message,
             "stop": stop and [stop.cause, stop.time, stop.grace_seconds, stop.reason, stop.serial],
             "unkillable": task.unkillable_pids,
+            "target": task.target and [task.target.pid, task.target.start_ticks, task.target.boot_id],
             "earlier": _values(task.earlier),
             "tariff": _values(task.tariff),
         }
@@ -155,6 +156,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
     tags, metadata = row[12:14]
     more = json.loads(row[14])
     stop = more["stop"]
+    target = more.get("target")  # not in rows of before attaching was built
     return Task(
         token=row[15],
         spec=decode_spec(spec),
@@ -184,6 +186,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         exit_message=more["exit_message"],
         stop=StopOrder(Cause(stop[0]), *stop[1:]) if stop else None,
         unkillable_pids=tuple(more["unkillable"]),
+        target=Target(*target) if target else None,
         usage=decode_usage(row[16]),
         earlier=Integrals(**more["earlier"]),
         tariff=Tariff(**more["tariff"]),

@@ -136,7 +136,7 @@ def test_a_hundred_thousand_mutations_do_not_break_the_reader(reader: Path) -> N
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=2000), max_size=20))
 def test_noise_is_refused(reader: Path, blocks: list[bytes]) -> None:
-    head = taskdir.LAUNCH.pack(b"TMLAUNCH", 1, 0, 0, b"", *([0] * 21))[:16]
+    head = taskdir.LAUNCH.pack(b"TMLAUNCH", 1, 0, 0, b"", *([0] * 23))[:16]
     assert check(reader, [*blocks, *(head + noise for noise in blocks)]) == 0
 
 

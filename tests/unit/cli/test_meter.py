@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import deque
 
 import pytest
@@ -10,6 +11,7 @@ from taskmeter.cli.meter import HISTORY_COUNT, Meter, sparkline
 from taskmeter.cli.summary import print_summary
 from taskmeter.client.status import TaskStatus
 from taskmeter.v1 import task_pb2
+from tests.unit.cli.histories import history
 
 NOW = 1_700_000_100.0
 
@@ -94,7 +96,7 @@ def test_no_line_is_wider_than_the_terminal(width):
 
 def test_sparklines_leave_gaps_where_nothing_was_measured():
     assert sparkline(deque([0.0, None, 100.0]), None, 3) == "▁ ▇"
-    assert sparkline(deque([1.0] * 50), 1.0, HISTORY_COUNT) == "▇" * HISTORY_COUNT
+    assert sparkline(deque([1.0] * 100), 1.0, HISTORY_COUNT) == "▇" * HISTORY_COUNT
     assert sparkline(deque(), None, 4) == "    "
     assert sparkline(deque([1.0]), None, 0) == ""
 
@@ -117,3 +119,13 @@ def test_a_summary_tells_outcome_timeline_use_items_and_cost(full):
     for part in ("✗ job  failed (code 3)", "exited with code 3", "ran 12.0 s", "10.0 s of one core", "4 of 10", "0.57 tokens"):
         assert part in text
     assert ("a=b" in text) is full
+
+
+def test_a_meter_can_begin_with_a_past_that_has_a_hole():
+    meter = Meter()
+    meter.begin(history(*[0.5] * 10, *[None] * 5, *[1.5] * 5))
+    meter.update(TaskStatus.of(running()))
+    out = io.StringIO()
+    Console(file=out, width=140, no_color=True, highlight=False).print(meter.render(NOW, 140))
+    line = next(line for line in out.getvalue().splitlines() if "CPU" in line)
+    assert re.search(r"([▁-█])\1{9} {5}([▁-█])\2{4}", line)

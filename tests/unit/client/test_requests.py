@@ -20,6 +20,13 @@ def test_what_was_not_given_is_absent():
     assert requests.command_spec(["true"], grace_period_seconds=0.0, umask=0).HasField("umask")
 
 
+def test_an_attached_process_has_nothing_of_a_new_one():
+    spec = requests.attach_spec(7, name="n")
+    assert {descriptor.name for descriptor, _ in spec.ListFields()} == {"attach", "name"}
+    assert (spec.attach.pid, spec.attach.include_descendants) == (7, True)
+    assert not requests.attach_spec(7, include_descendants=False).attach.include_descendants
+
+
 def test_status_words_become_states_or_outcomes():
     assert list(requests.list_tasks(status="waiting").states) == [0]
     assert list(requests.list_tasks(status=["succeeded", "lost"]).outcomes) == [1, 8]

@@ -54,6 +54,27 @@ NEVER = replace(EXITED, failed_to_start=True)
             -15,
             "timed out after 2.5 s (why), ended by SIGTERM",
         ),
+        (
+            replace(EXITED, unknown=True),
+            None,
+            Outcome.UNSPECIFIED,
+            -1,
+            "how it ended only its parent knows, this kernel does not tell others",
+        ),
+        (
+            replace(EXITED, unknown=True, cause=Cause.CANCEL),
+            Cause.CANCEL,
+            Outcome.CANCELLED,
+            -1,
+            "stopped on request (why); how it ended only its parent knows, this kernel does not tell others",
+        ),
+        (
+            replace(EXITED, detached=True, cause=Cause.INTERRUPT),
+            Cause.INTERRUPT,
+            Outcome.INTERRUPTED,
+            -1,
+            "interrupted: the daemon was drained (why); detached, the process runs on",
+        ),
         (NEVER, Cause.CANCEL, Outcome.CANCELLED, -1, "stopped on request (why), before it started"),
         (
             replace(NEVER, start_message="command not found: x", exit_code=127),

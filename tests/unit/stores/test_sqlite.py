@@ -15,7 +15,7 @@ from taskmeter.core.ports import Change, Filter
 from taskmeter.errors import LimitError, UnavailableError
 from taskmeter.model.ids import new_token
 from taskmeter.model.state import Outcome, State
-from taskmeter.model.task import Cause, StopOrder, Task, TaskSpec
+from taskmeter.model.task import Cause, StopOrder, Target, Task, TaskSpec
 from taskmeter.model.usage import Integrals, MemorySource, Metrics, MetricsSource, Progress, Usage
 from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.stores.migrate import migrations
@@ -47,7 +47,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def test_what_was_committed_is_read_back_equal_in_every_field(store: SqliteStore, tmp_path: Path) -> None:
-    task = some_task(idempotency_key="key", earlier=Integrals(5, 6), metadata={"m": "ö"}, priority=-3)
+    task = some_task(idempotency_key="key", earlier=Integrals(5, 6), metadata={"m": "ö"}, priority=-3, target=Target(7, 8, "b"))
     await store.commit([acceptance(task)])
     ended = replace(
         task, state=State.STOPPING, outcome=Outcome.SIGNALED, incarnation=2**62, boot_id="b", launch_time=1.5, start_time=2.5,

@@ -14,6 +14,8 @@ MAX_MAP_VALUE_BYTES = 4096
 MAX_MAP_KEY_BYTES = 256
 MAX_NAME_BYTES = 256
 MAX_SECONDS = 10 * 365 * 86400.0
+MAX_TIME = 1e11
+"""The year 5138: what is greater was given in milliseconds."""
 _ENV_NAME = re.compile(r"[^=\0]+")
 
 
@@ -29,6 +31,10 @@ class Checks:
     def seconds(self, field: str, value: float, *, most: float = MAX_SECONDS) -> None:
         if not math.isfinite(value) or value < 0 or value > most:
             self.add(field, f"must be from 0 to {most:g} seconds")
+
+    def instant(self, field: str, value: float) -> None:
+        if not math.isfinite(value) or value < 0 or value > MAX_TIME:
+            self.add(field, f"must be Unix seconds, from 0 to {MAX_TIME:g}")
 
     def count(self, field: str, value: int, *, most: int = 2**62) -> None:
         if not 0 <= value <= most:

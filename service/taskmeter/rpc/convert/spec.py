@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from taskmeter.errors import NotBuiltError
-from taskmeter.model.task import DEFAULT_GRACE_SECONDS, TaskSpec
+from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
 from taskmeter.v1 import task_pb2
 
@@ -19,7 +19,6 @@ DEFAULT_QUEUE = "default"
 _NOT_BUILT = (
     "python",
     "pipeline",
-    "attach",
     "external",
     "retry",
     "resources",
@@ -31,6 +30,21 @@ _NOT_BUILT = (
     "tariff",
 )
 """Fields of the contract that this version refuses rather than ignores."""
+
+_NOT_OF_ATTACH = (
+    "env",
+    "working_directory",
+    "stdin_data",
+    "umask",
+    "merge_stderr",
+    "shared_work_directory",
+    "announces_ready",
+    "timeout_seconds",
+)
+"""Fields that say how to start a process, or end it unasked: one that runs already is neither started nor ended by us."""
+
+MAX_PID = 2**22
+"""PID_MAX_LIMIT of 64-bit Linux (include/linux/threads.h)."""
 
 
 def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
@@ -47,7 +61,9 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
     if len(message.stdin_data) > MAX_STDIN_BYTES:
         checks.add("spec.stdin_data", f"is larger than {MAX_STDIN_BYTES} bytes; use a file")
     argv = message.command.argv
-    if not argv or not argv[0]:
+    if message.HasField("attach"):
+        _check_attach(checks, message, set_fields)
+    elif not argv or not argv[0]:
         checks.add("spec.command.argv", "must name a command")
     for index, argument in enumerate(argv):
         checks.text(f"spec.command.argv[{index}]", argument, most_bytes=MAX_ARGUMENT_BYTES - 1)
@@ -74,7 +90,16 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
     return _convert(message)
 
 
+def _check_attach(checks: Checks, message: task_pb2.TaskSpec, set_fields: set[str]) -> None:
+    if not 0 < message.attach.pid <= MAX_PID:
+        checks.add("spec.attach.pid", f"must be from 1 to {MAX_PID}")
+    for name in _NOT_OF_ATTACH:
+        if name in set_fields:
+            checks.add(f"spec.{name}", "cannot be set for a process that runs already")
+
+
 def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
+    attach = message.attach
     return TaskSpec(
         argv=tuple(message.command.argv),
         name=message.name,
@@ -95,6 +120,7 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         shared_work_directory=message.shared_work_directory,
         umask=message.umask if message.HasField("umask") else None,
         merge_stderr=message.merge_stderr,
+        attach=Attach(attach.pid, attach.include_descendants) if message.HasField("attach") else None,
     )
 
 
@@ -109,7 +135,6 @@ def encode_spec(spec: TaskSpec) -> bytes:
         name=spec.name,
         project_id=spec.project_id,
         source=spec.source,
-        command=task_pb2.Command(argv=spec.argv),
         env=spec.env,
         working_directory=spec.working_directory,
         stdin_data=spec.stdin_data,
@@ -127,4 +152,9 @@ def encode_spec(spec: TaskSpec) -> bytes:
     )
     if spec.umask is not None:
         message.umask = spec.umask
+    if spec.attach is not None:
+        message.attach.pid = spec.attach.pid
+        message.attach.include_descendants = spec.attach.include_descendants
+    else:
+        message.command.argv.extend(spec.argv)
     return message.SerializeToString(deterministic=True)
