@@ -19,7 +19,7 @@ COUNT = 1000
 MOST_PERCENT = 3.0
 
 
-def fill(stack: ExitStack, bases: cgroups.Cgroups, number: int, pid: int) -> tuple[str, str]:
+def fill(stack: ExitStack, bases: cgroups.Cgroups, number: int, pid: int) -> cgroups.Places:
     """Move a process into cgroups of its own; they are removed when it has gone."""
     paths = bases.paths(str(number), 0)
     for path in filter(None, paths):
@@ -45,7 +45,7 @@ def ask(plan: Plan) -> None:
         herd = stack.enter_context(Herd(plan.herd, count))
         sampler = stack.enter_context(closing(Sampler(HZ)))
         for number, pid in enumerate(herd.pids):
-            v2, v1 = fill(groups, bases, number, pid)
+            v2, v1, _ = fill(groups, bases, number, pid)
             place = make_directories(plan.work / f"cgroup-{number}", 1)[0]
             sampler.open(herd.root, pid, place, cgroup_v2=v2, cgroup_v1_memory=v1)
         time.sleep(plan.young_seconds)

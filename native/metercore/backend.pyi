@@ -17,5 +17,8 @@ class Backend(NamedTuple):
 def source_of(name: str) -> int:
     """Return the number in MetricsSource of a back end's name; 0 for "auto". Raises ValueError."""
 
+def name_of(source: int) -> str:
+    """Return the name of a back end by its number in MetricsSource. Raises KeyError."""
+
 def examine() -> Iterator[Backend]:
     """Test each source by our own process, best first; opens nothing that stays."""

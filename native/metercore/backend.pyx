@@ -103,7 +103,6 @@ class Backend(NamedTuple):
     name: str
     works: bool
     reason: str
-    """Why it does not work, or what it does."""
 
 
 def source_of(name):
@@ -116,6 +115,11 @@ def source_of(name):
     raise ValueError(f'a back end is "auto", {", ".join(map(repr, NAMES.values()))}, not {name!r}')
 
 
+def name_of(int source):
+    """Return the name of a back end by its number in MetricsSource. Raises KeyError."""
+    return NAMES[source]
+
+
 def examine():
     """Test each source by our own process, best first; opens nothing that stays."""
     cdef c_ProcStat own
@@ -126,4 +130,5 @@ def examine():
     else:
         yield Backend("clock", False, "clock_gettime(2) refuses the clocks of other processes: a sandbox?")
     error = c_read_stat(getpid(), &own)
-    yield Backend("procfs", error == 0, f"/proc/PID/stat: {os.strerror(-error)}" if error else "/proc/PID/stat, in ticks of 10 ms")
+    told = f"/proc/PID/stat: {os.strerror(-error)}" if error else "/proc/PID/stat, in ticks of 10 ms"
+    yield Backend("procfs", error == 0, told)

@@ -33,11 +33,13 @@ cdef int64_t ASK_AGAIN = 256      # misses
 cdef bint c_may_keep() noexcept nogil:
     """Take one place in the pool; 0 when it is full, also by the limit as it is now."""
     cdef rlimit limit
+    cdef bint asks
     cdef int64_t before = c_fetch_add_i64(&c_kept, 1, __ATOMIC_RELAXED)
     if before < (c_load_i64(&c_most, __ATOMIC_RELAXED) if c_forced_limit < 0 else c_forced_limit):
         return 1
     # The limit may be raised at any time; asking costs as much as a small read does.
-    if c_forced_limit < 0 and c_fetch_add_i64(&c_misses, 1, __ATOMIC_RELAXED) % ASK_AGAIN == 0 and getrlimit(RLIMIT_NOFILE, &limit) == 0:
+    asks = c_forced_limit < 0 and c_fetch_add_i64(&c_misses, 1, __ATOMIC_RELAXED) % ASK_AGAIN == 0
+    if asks and getrlimit(RLIMIT_NOFILE, &limit) == 0:
         c_store_i64(&c_most, <int64_t>(limit.rlim_cur // 2), __ATOMIC_RELAXED)
         if before < <int64_t>(limit.rlim_cur // 2):
             return 1

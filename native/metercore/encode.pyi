@@ -11,7 +11,7 @@ def encode_hot(
     status: str = "",
     current_object: str = "",
     gpus: tuple[tuple[int, str, str, int | None, float | None], ...] = (),
-    earlier: dict[str, Any] = ...,
+    earlier: dict[str, Any] | None = None,
 ) -> bytes:
     """Encode the hot fields from the given values, named as in `Reading`; what is missing is 0, or absent if it may be.
 

@@ -233,7 +233,7 @@ def encode_hot(
     str status not None="",
     str current_object not None="",
     tuple gpus not None=(),
-    dict earlier not None={},
+    dict earlier=None,
 ):
     """Encode the hot fields from the given values, named as in `Reading`; what is missing is 0, or absent if it may be.
 
@@ -250,6 +250,8 @@ def encode_hot(
     if len(text) > 500 or len(name) > 500 or len(gpus) > MOST_GPUS:
         raise ValueError("too long")
     memset(&names, 0, sizeof(names))
+    if earlier is None:
+        earlier = {}
     c_view_clear(&view)
     get = values.get
     s.total_count = get("total_count", 0)

@@ -205,7 +205,7 @@ cdef int32_t c_pss_candidates(c_Slot *slot, int32_t *pids, int32_t room) noexcep
             pids[count] = slot.members[n].pid
             count += 1
     if count == 0:  # many, and all are measured: those whose turn it is
-        for n in range(min(room, slot.member_count)):
+        for _ in range(min(room, slot.member_count)):
             slot.pss_cursor = (slot.pss_cursor + 1) % slot.member_count
             if slot.members[slot.pss_cursor].state != c'Z':
                 pids[count] = slot.members[slot.pss_cursor].pid

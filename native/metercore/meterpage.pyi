@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 class _MeterPage(TypedDict):
-    """Fields of struct tm_meter; the wide integral is one int, what is not measurable is None."""
+    """Fields of struct tm_meter; each wide integral is one int, what is not measurable is None."""
 
     serial: int
     boot_id: str
@@ -17,6 +17,15 @@ class _MeterPage(TypedDict):
     peak_cpu_cores: float
     io_read_bytes: int | None
     io_write_bytes: int | None
+    voluntary_switch_count: int | None
+    involuntary_switch_count: int | None
+    minor_fault_count: int | None
+    major_fault_count: int | None
+    gpu_memory_byte_ns2: int
+    gpu_memory_bytes: int | None
+    peak_gpu_memory_bytes: int | None
+    gpu_ns: int
+    peak_gpu_percent: float | None
     sample_count: int
     cpu_source: int
     memory_source: int

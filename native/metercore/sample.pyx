@@ -131,7 +131,8 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
         account[0] = saved
         account.had_gap = 1
         if memcmp(saved.boot_id, boot_id, 40) != 0:
-            account.first_monotonic_ns = 0  # times of another boot mean nothing here; what was billed stays
+            # Times of another boot mean nothing here; what was billed stays.
+            account.first_monotonic_ns = account.gpu_monotonic_ns = 0
         elif account.last_monotonic_ns < now_ns:
             c_add_trapezoid(
                 &account.memory_byte_ns2_low,
@@ -143,6 +144,8 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
         slot.gap_until_ns = now_ns + GAP_SHOWN_NS
         slot.cores.peak_cores = account.peak_cpu_cores
         slot.memory_total_bytes = account.memory_bytes
+        slot.gpu_held_bytes = account.gpu_memory_bytes
+        account.gpu_memory_bytes = ABSENT  # until the first look says what it is now
         slot.resumed = 1
     memcpy(account.boot_id, boot_id, 40)
     if account.first_monotonic_ns == 0:

@@ -4,6 +4,7 @@ from posix.time cimport clockid_t
 from metercore._c.pthread cimport pthread_cond_t, pthread_mutex_t, pthread_t
 from metercore.backend cimport c_Backend, c_Look
 from metercore.encode cimport c_GpuNames
+from metercore.gpu cimport c_GpuTable, c_Monitor
 from metercore.publish cimport c_Context
 from metercore.settle cimport c_Ending
 from metercore.slots cimport c_Slot, c_Slots, c_View
@@ -23,6 +24,11 @@ cdef struct c_Parent:
     bint ran
     uint64_t last_total_ns
 
+# What the GPUs are called. Another one is made when that changes; readers of an older one may still be at it, so all are kept.
+cdef struct c_KeptNames:
+    c_GpuNames names
+    c_KeptNames *before
+
 cdef enum:
     MOST_PARENTS = 8
 
@@ -31,7 +37,10 @@ cdef struct c_Sampler:
     c_Context context        # fields are written under wake_lock, read by the thread; each is one aligned word
     c_Parent[MOST_PARENTS] parents   # grows under slots.lock, never shrinks; values are of whoever ticks
     int parent_count
+    c_Monitor *gpu           # NULL = GPUs are not looked at; one aligned word, as is the next
+    c_KeptNames *gpu_names   # the newest; replaced by whoever ticks
     # ---- of whoever ticks: the thread, or one caller at a time
+    c_GpuTable gpus          # copy of the last look
     c_Backend backend        # but `base`, which is fixed
     c_Tree tree
     c_Slot **work            # copy of slots.open as of work_change
@@ -69,10 +78,11 @@ cdef struct c_Sampler:
 
 cdef class Sampler:
     cdef c_Sampler *c
-    cdef c_GpuNames gpu_names
+    cdef list monitors       # every one that was given: the thread may be looking at it
     cdef list tariffs        # every one that was given: slots point into them
     cdef const c_Tariff *kept_tariff(self, Tariff wanted) except NULL
     cdef c_Slot *slot_of(self, uint64_t handle) except NULL
+    cdef const c_GpuNames *names(self) noexcept nogil
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil
     cdef void join(self) noexcept
     cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil

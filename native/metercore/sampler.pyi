@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from metercore.gpu import GpuMonitor
 from metercore.historyfile import HistoryPoint
 from metercore.reading import Reading
 from metercore.tariff import Tariff
@@ -35,7 +36,8 @@ class Sampler:
 
     With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
     one that was finished raises KeyError. `backend` forces how processes without a cgroup are read, "bpf", "clock" or "procfs";
-    "auto" chooses, and chooses anew when one fails. `measure_uss` reads unique set sizes too. Raises ValueError, or OSError for one that does not work here.
+    "auto" chooses, and chooses anew when one fails. `measure_uss` reads unique set sizes too. Raises ValueError, or OSError for a
+    back end that does not work here.
     """
 
     def __init__(self, hz: float = ..., *, start: bool = True, backend: str = "auto", measure_uss: bool = False) -> None: ...
@@ -51,6 +53,10 @@ class Sampler:
         """What the newest tick read processes without a cgroup with: "bpf", "clock" or "procfs"."""
     def set_hz(self, hz: float) -> None:
         """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
+    def watch_gpus(self, monitor: GpuMonitor) -> None:
+        """Account for GPUs too, as `monitor` sees them from now on. It is kept, and not closed."""
+    def gpu_name(self, index: int) -> tuple[str, str]:
+        """Return (uuid, name) of a GPU, ("", "") when it is not known."""
     def tick(self, skip_seconds: float = 0.0) -> None:
         """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first.
 

@@ -35,8 +35,9 @@ from metercore._c.pthread cimport (
 from metercore.backend cimport c_backend_close, c_backend_open, c_Look
 from metercore.clock cimport c_monotonic_ns
 from metercore.descriptors cimport c_keep_closed
-from metercore.encode cimport HOT_BYTES, c_encode_hot
+from metercore.encode cimport HOT_BYTES, c_encode_hot, c_GpuNames
 from metercore.errors cimport raise_errno
+from metercore.gpu cimport GpuMonitor, c_gpu_table_free
 from metercore.history cimport c_History, c_history_answer, c_history_flush
 from metercore.limit cimport c_cpu_mounts
 from metercore.meterpage cimport c_meter_store, c_meter_write
@@ -48,6 +49,7 @@ from metercore.slots cimport (
     HOLD_CGROUP_V1,
     HOLD_CGROUP_V2,
     HOLD_PROCESSES,
+    MOST_GPUS,
     SOURCE_CGROUP,
     SOURCE_NONE,
     c_Slot,
@@ -69,8 +71,11 @@ from metercore.tree cimport c_tree_close, c_tree_open
 import os
 from typing import NamedTuple
 
-from metercore.backend import NAMES, source_of
+from metercore.backend import name_of, source_of
 from metercore.historyfile import check_range
+
+cdef c_GpuNames NO_NAMES
+memset(&NO_NAMES, 0, sizeof(NO_NAMES))
 
 SLOWEST_HZ = 0.1
 FASTEST_HZ = 20.0
@@ -111,7 +116,8 @@ cdef class Sampler:
 
     With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
     one that was finished raises KeyError. `backend` forces how processes without a cgroup are read, "bpf", "clock" or "procfs";
-    "auto" chooses, and chooses anew when one fails. `measure_uss` reads unique set sizes too. Raises ValueError, or OSError for one that does not work here.
+    "auto" chooses, and chooses anew when one fails. `measure_uss` reads unique set sizes too. Raises ValueError, or OSError for a
+    back end that does not work here.
     """
 
     def __cinit__(self):
@@ -128,8 +134,8 @@ cdef class Sampler:
         pthread_condattr_destroy(&attributes)
         self.c.pss_budget_ns = 50e6
         self.c.context.online_cores = <double>sysconf(_SC_NPROCESSORS_ONLN)
-        memset(&self.gpu_names, 0, sizeof(self.gpu_names))
         self.tariffs = []
+        self.monitors = []
 
     def __init__(self, double hz=DEFAULT_HZ, *, start=True, str backend not None="auto", bint measure_uss=False):
         cdef int error = c_tree_open(&self.c.tree)
@@ -144,6 +150,7 @@ cdef class Sampler:
 
     def __dealloc__(self):
         cdef int n
+        cdef c_KeptNames *names
         if self.c == NULL:
             return
         self.join()
@@ -156,6 +163,11 @@ cdef class Sampler:
         pthread_cond_destroy(&self.c.wake)
         pthread_mutex_destroy(&self.c.wake_lock)
         pthread_mutex_destroy(&self.c.roots_lock)
+        c_gpu_table_free(&self.c.gpus)
+        while self.c.gpu_names != NULL:
+            names = self.c.gpu_names
+            self.c.gpu_names = names.before
+            free(names)
         free(self.c.roots)
         free(self.c.work)
         free(self.c.work_handles)
@@ -209,7 +221,7 @@ cdef class Sampler:
     @property
     def backend(self):
         """What the newest tick read processes without a cgroup with: "bpf", "clock" or "procfs"."""
-        return NAMES[self.c.backend.shown]
+        return name_of(self.c.backend.shown)
 
     def set_hz(self, double hz):
         """Tick so often from now on: 0.1 to 20 times a second. Raises ValueError."""
@@ -230,6 +242,22 @@ cdef class Sampler:
                 return &one.c
         self.tariffs.append(wanted)
         return &wanted.c
+
+    def watch_gpus(self, GpuMonitor monitor not None):
+        """Account for GPUs too, as `monitor` sees them from now on. It is kept, and not closed."""
+        self.monitors.append(monitor)
+        self.c.gpu = monitor.c
+
+    cdef const c_GpuNames *names(self) noexcept nogil:
+        cdef c_KeptNames *kept = self.c.gpu_names
+        return &kept.names if kept != NULL else &NO_NAMES
+
+    def gpu_name(self, int index):
+        """Return (uuid, name) of a GPU, ("", "") when it is not known."""
+        cdef const c_GpuNames *names = self.names()
+        if not 0 <= index < MOST_GPUS:
+            return "", ""
+        return names.by_index[index].uuid.decode(errors="replace"), names.by_index[index].name.decode(errors="replace")
 
     def tick(self, double skip_seconds=0.0):
         """Sample every slot once, now. Only without a thread. `skip_seconds` lets the monotonic clock jump first.
@@ -429,7 +457,7 @@ cdef class Sampler:
         cdef c_Slot *slot = self.slot_of(handle)
         cdef int size
         pthread_mutex_lock(&slot.view_lock)
-        size = c_encode_hot(&slot.view, slot.tariff, &self.gpu_names, out)
+        size = c_encode_hot(&slot.view, slot.tariff, self.names(), out)
         pthread_mutex_unlock(&slot.view_lock)
         return (<char *>out)[:size]
 

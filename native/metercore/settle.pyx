@@ -2,9 +2,9 @@
 """Close an account: what the kernel said at the end of a tree, put over what was sampled of it.
 
 CPU is the higher of what was sampled and what the end says (the cgroup's total, or the rusage of everything reaped), so a
-published total never falls. Memory that was sampled is held up to the end. A tree that nobody sampled, or only at its first
-moment, has its largest process's maximum resident size as its last sample: trapezoid from what it held then (from 0 at its
-start) to that maximum at its end, the source is RSS. For a task of 20 ms this is half its maximum over its life.
+published total never falls. Memory that was sampled, of GPUs too, is held up to the end. A tree that nobody sampled, or only
+at its first moment, has its largest process's maximum resident size as its last sample: trapezoid from what it held then (from
+0 at its start) to that maximum at its end, the source is RSS. For a task of 20 ms this is half its maximum over its life.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -30,6 +30,21 @@ import os
 
 # Nobody looked for longer than this before the end: the account says that it has a hole.
 cdef int64_t GAP_NS = 5000000000
+
+
+cdef void c_hold_gpu_memory(tm_meter *account) noexcept nogil:
+    """Hold GPU memory as of the last look up to the end, if that look could tell it."""
+    if account.gpu_monotonic_ns == 0 or account.gpu_memory_bytes == ABSENT:
+        return
+    if account.last_monotonic_ns > account.gpu_monotonic_ns:
+        c_add_trapezoid(
+            &account.gpu_memory_byte_ns2_low,
+            &account.gpu_memory_byte_ns2_high,
+            account.gpu_memory_bytes,
+            account.gpu_memory_bytes,
+            account.last_monotonic_ns - account.gpu_monotonic_ns,
+        )
+        account.gpu_monotonic_ns = account.last_monotonic_ns
 
 
 cdef void c_grow_known(uint64_t *count, uint64_t recorded) noexcept nogil:
@@ -76,6 +91,7 @@ cdef uint64_t c_settle(tm_meter *account, const c_Ending *ending, double online_
     account.memory_bytes = last_bytes
     account.peak_memory_bytes = max(account.peak_memory_bytes, last_bytes)
     account.last_monotonic_ns += <uint64_t>since_ns
+    c_hold_gpu_memory(account)
     if ending.end_time > 0.0:
         account.last_realtime_ns = <int64_t>(ending.end_time * 1e9)
     # What the shim's own account says in the end contains everybody; before, it may have been readable only in part.

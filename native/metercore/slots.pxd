@@ -228,6 +228,8 @@ cdef struct c_Slot:
     c_GpuUse[16] gpus        # MOST_GPUS
     int32_t gpu_count
     double gpu_percent
+    uint64_t gpu_held_bytes  # at account.gpu_monotonic_ns, known also while the driver does not answer; ABSENT = never told
+    uint64_t gpu_sequence    # of the look last taken; 0 = GPUs are not measured
     uint64_t last_memory_ns
     uint64_t last_io_ns
     uint64_t last_detail_ns

@@ -125,6 +125,8 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.cpu_pressure_percent = s.memory_pressure_percent = s.io_pressure_percent = UNKNOWN
     s.gpu_count = 0
     s.gpu_percent = UNKNOWN
+    s.gpu_held_bytes = ABSENT
+    s.gpu_sequence = 0
     memset(s.gpus, 0, sizeof(s.gpus))
     memset(s.custom_counts, 0, sizeof(s.custom_counts))
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0

@@ -3,7 +3,8 @@
 
 from libc.errno cimport EACCES, EPERM
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.stdlib cimport realloc
+from libc.stdlib cimport calloc, realloc
+from libc.string cimport memcpy, strcmp
 from posix.time cimport timespec
 
 from metercore._c.pthread cimport (
@@ -15,12 +16,14 @@ from metercore.backend cimport c_backend_look, c_Look
 from metercore.bpf cimport c_Bpf
 from metercore.clock cimport c_monotonic_ns, c_thread_cpu_ns
 from metercore.cpu cimport c_cgroup_total
+from metercore.gpu cimport c_gpu_copy
+from metercore.gpusum cimport c_gpu_take
 from metercore.memory cimport c_pss_candidates, c_pss_measure
 from metercore.procfs cimport c_ProcMemory, c_read_memory, c_read_rollup
 from metercore.publish cimport GAP_INTERVALS
 from metercore.sample cimport c_sample
-from metercore.sampler cimport c_Sampler
-from metercore.slots cimport HOLD_PROCESSES, c_member_add, c_Slot, c_slot_of
+from metercore.sampler cimport c_KeptNames, c_Sampler
+from metercore.slots cimport HOLD_PROCESSES, MOST_GPUS, c_member_add, c_Slot, c_slot_of
 from metercore.tree cimport c_tree_add_root, c_tree_remove_root, c_tree_sweep
 from metercore.uss cimport c_measure_uss
 
@@ -208,6 +211,39 @@ cdef void c_read_parents(c_Sampler *s) noexcept nogil:
         s.parents[n].last_total_ns = total_ns
 
 
+cdef void c_name_gpus(c_Sampler *s) noexcept nogil:
+    """Note what the GPUs are called, if that is new."""
+    cdef c_KeptNames *kept = s.gpu_names
+    cdef uint32_t n
+    cdef bint same = kept != NULL
+    for n in range(min(s.gpus.gpu_count, <uint32_t>MOST_GPUS)):
+        if same:
+            same = (
+                strcmp(kept.names.by_index[n].uuid, s.gpus.gpus[n].uuid) == 0
+                and strcmp(kept.names.by_index[n].name, s.gpus.gpus[n].name) == 0
+            )
+    if same:
+        return
+    kept = <c_KeptNames *>calloc(1, sizeof(c_KeptNames))
+    if kept == NULL:
+        return
+    for n in range(min(s.gpus.gpu_count, <uint32_t>MOST_GPUS)):
+        memcpy(kept.names.by_index[n].uuid, s.gpus.gpus[n].uuid, sizeof(kept.names.by_index[n].uuid))
+        memcpy(kept.names.by_index[n].name, s.gpus.gpus[n].name, sizeof(kept.names.by_index[n].name))
+    kept.before = s.gpu_names
+    s.gpu_names = kept
+
+
+cdef void c_copy_gpus(c_Sampler *s) noexcept nogil:
+    """Bring the copy of what is known of GPUs up to date; no tick waits for a driver that hangs: what it told is absent then."""
+    cdef uint64_t before = s.gpus.sequence
+    if s.gpu == NULL:
+        return
+    c_gpu_copy(s.gpu, c_monotonic_ns(), &s.gpus)
+    if s.gpus.sequence != before and s.gpus.measured:
+        c_name_gpus(s)
+
+
 cdef void c_tick(c_Sampler *s) noexcept nogil:
     """Sample every open slot once."""
     cdef uint64_t before = c_thread_cpu_ns()
@@ -225,6 +261,7 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
     c_backend_look(&s.backend, &look, s.tree.count, now_ns)
     swept = c_sweep(s, look.rows, now_ns)
     c_read_parents(s)
+    c_copy_gpus(s)
     for n in range(s.work_count):
         slot = s.work[n]
         pthread_mutex_lock(&slot.work_lock)
@@ -235,6 +272,9 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
                 now_ns = look.now_ns
             if now_ns > slot.last_tick_ns:
                 asleep = slot.parent >= 0 and not s.parents[slot.parent].ran
+                # A GPU is busy while its process sleeps.
+                if s.gpu != NULL and c_gpu_take(slot, &s.gpus, s.skipped_ns):
+                    slot.quiet = 0
                 c_sample(slot, &s.context, &look, now_ns, swept, asleep, 0)
             if slot.in_tree:
                 members += <uint32_t>slot.member_count

@@ -118,7 +118,12 @@ def _memory_source(cgroups: Cgroups) -> str:
 
 def _meter(settings: Settings) -> LocalMeter:
     try:
-        return LocalMeter(hz=settings.sample_rate_hz, backend=settings.meter_backend, measure_uss=settings.measure_uss)
+        return LocalMeter(
+            hz=settings.sample_rate_hz,
+            backend=settings.meter_backend,
+            measure_uss=settings.measure_uss,
+            gpu="off" if settings.gpu == "off" else "auto",
+        )
     except OSError as error:
         raise UnavailableError(
             f"the meter cannot use {settings.meter_backend}: {error.strerror or error}",

@@ -49,6 +49,8 @@ class Settings:
     """By name; only in the config file, see `taskmeter.tariffs`."""
     config: Path | None = None
     """The file that was read; tariffs are read from it again on SIGHUP."""
+    gpu: str = "auto"
+    """"auto" meters GPUs where NVIDIA's driver is, "off" never."""
     auto: bool = False
     """Started by a client: exit after `auto_exit_seconds` without a live task or a call."""
     auto_exit_seconds: float = 600.0
@@ -66,6 +68,7 @@ _ENVIRONMENT = (
     "meter_backend",
     "measure_uss",
     "tariff",
+    "gpu",
     "auto_exit_seconds",
     "log_level",
     "log_format",
@@ -154,6 +157,8 @@ def _checked(settings: Settings) -> Settings:
         raise _invalid("meter_backend", 'must be "auto", "bpf", "clock" or "procfs"')
     if settings.tariff not in settings.tariffs:
         raise _invalid("tariff", f"there is no tariff {settings.tariff!r}; known are {', '.join(sorted(settings.tariffs))}")
+    if settings.gpu not in ("auto", "off"):
+        raise _invalid("gpu", 'must be "auto" or "off"')
     if settings.log_format not in ("console", "json"):
         raise _invalid("log_format", 'must be "console" or "json"')
     if settings.log_level not in ("debug", "info", "warning", "error"):

@@ -126,7 +126,7 @@ def ids(text: bytes) -> list[int]:
     return [int(word) for word in words if len(word.lstrip(b"0")) < 20 and 0 < int(word) < INT32]
 
 
-METER = struct.Struct("<QII40sQQqQQQQQdQQQQQQQQQQQdQIII12sI")
+METER = struct.Struct("<QII40sQQqQQQQQdQQQQQQQQQQQdQQIII12sI")
 """struct tm_meter without its CRC."""
 
 
@@ -147,7 +147,7 @@ def meter(page: bytes) -> dict[str, object] | None:
     names += (
         " minor_fault_count major_fault_count gpu_low gpu_high gpu_memory_bytes peak_gpu_memory_bytes gpu_ns peak_gpu_percent"
     )
-    names += " sample_count cpu_source memory_source had_gap"
+    names += " gpu_monotonic_ns sample_count cpu_source memory_source had_gap"
     found: dict[str, object] = dict(zip(names.split(), newest, strict=False))
     return found
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.native.gpus import FakeNvml, build
 from tests.native.trees import Tree, plant
 
 Plant = Callable[..., Tree]
+Fake = Callable[..., FakeNvml]
 
 
 @pytest.fixture(params=["auto", "off"], ids=["cgroup", "processes"])
@@ -30,3 +32,21 @@ def planted(tmp_path: Path, cgroup: str) -> Iterator[Plant]:
     yield make
     for tree in trees:
         tree.close()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nvml")
+
+
+@pytest.fixture
+def fake(built: Path, tmp_path: Path) -> Fake:
+    """Make a library of one's own, optionally one that lacks functions: `fake("NO_V3")`."""
+    return lambda *lacks: FakeNvml(tmp_path / "nvml", build(built, *lacks))
+
+
+@pytest.fixture
+def nvml(fake: Fake) -> FakeNvml:
+    made = fake()
+    made.play("count 1")
+    return made

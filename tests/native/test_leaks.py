@@ -21,12 +21,14 @@ import pytest
 
 from metercore import bpf, btf, cgroup, clock, descriptors, limit, procfs
 from metercore.attempt import open_owner, read_records
-from metercore.backend import examine, source_of
+from metercore.backend import examine, name_of, source_of
 from metercore.counter import Counter
 from metercore.crc import crc32
+from metercore.details import count_open_files, read_pressure, read_switches
 from metercore.encode import encode_hot
 from metercore.epochs import WindowPeak
 from metercore.eta import Eta
+from metercore.gpu import GpuMonitor, probe
 from metercore.history import History
 from metercore.historyfile import check_range, read_history
 from metercore.launch import Launcher
@@ -40,9 +42,11 @@ from metercore.settle import settle_files
 from metercore.tariff import Tariff
 from metercore.tokens import Tokens
 from metercore.tree import ProcessTree
+from metercore.uss import read_uss
 from metercore.window import RateWindow
 from tests.fuzz.targets import CORPUS
 from tests.native.backends import BACKENDS
+from tests.native.gpus import FakeNvml, build
 from tests.waiting import wait_until
 
 STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
@@ -50,6 +54,8 @@ STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
 MADE_BY_OTHERS = {
     "reading.Reading": "made by Sampler.read and settle_files",
     "sampler.SamplerStats": "a tuple, made by Sampler.stats",
+    "gpu.Gpu": "a tuple, made by GpuMonitor.gpus",
+    "gpu.GpuProcess": "a tuple, made by GpuMonitor.processes",
     "backend.Backend": "a tuple, made by examine",
     "bpf.BpfRow": "a tuple, made by BpfTable.rows",
     "tariff.Price": "a tuple, made by Tariff.price",
@@ -381,12 +387,47 @@ def samplers(directory: Path) -> None:
     failing(Sampler, 0.0)
 
 
-@case("backend.examine", "backend.source_of")
+@case("gpu.GpuMonitor", "gpu.probe")
+def monitors(directory: Path) -> None:
+    (directory / "task").mkdir(exist_ok=True)
+    nvml = FakeNvml(directory / "nvml", build(directory))
+    nvml.play("count 2", f"compute 0 {os.getpid()} 5", f"busy 0 {os.getpid()} 50")
+    sampler = Sampler(start=False)
+    with nvml.watch(20.0) as monitor:
+        sampler.watch_gpus(monitor)
+        handle = sampler.open(os.getppid(), os.getpid(), str(directory))
+        wait_until(lambda: monitor.gpus and monitor.processes(), "a look")
+        sampler.tick()
+        sampler.hot(handle)
+        sampler.gpu_name(0)
+        nvml.play("code Init 9", "code DeviceGetCount 9")
+        wait_until(lambda: monitor.state == "failed" and monitor.reason, "it fails")
+        sampler.tick()
+        sampler.finish(handle)
+    nvml.watch()  # and is collected with its thread running
+    probe(nvml.library)
+    probe(directory / "none.so")
+    failing(GpuMonitor, "x", 0.0)
+
+
+@case("backend.examine", "backend.source_of", "backend.name_of")
 def backends(directory: Path) -> None:
     for found in examine():
-        source_of(found.name)
+        name_of(source_of(found.name))
     next(iter(examine()))  # and no further
     failing(source_of, "magic")
+    failing(name_of, 99)
+
+
+@case("details.count_open_files", "details.read_pressure", "details.read_switches", "uss.read_uss")
+def details_of_processes(directory: Path) -> None:
+    for read in (count_open_files, read_switches, read_uss):
+        read(os.getpid())
+        failing(read, 2**22 + 1)
+    pressure = directory / "cpu.pressure"
+    pressure.write_text("some avg10=1.50 avg60=0.00 avg300=0.00 total=1\n")
+    assert read_pressure(str(pressure)) == 1.5
+    assert read_pressure("/no/such/file") is None
 
 
 @case("launch.Launcher")

@@ -19,9 +19,9 @@ from metercore.settle import settle_files
 from taskmeter.model.usage import MemorySource, MetricsSource
 
 MIB = 2**20
-METER = struct.Struct("<QII40sQQqQQQQQdQQQQQQQQQQQdQII")
+METER = struct.Struct("<QII40sQQqQQQQQdQQQQQQQQQQQdQQII")
 """struct tm_meter of native/metercore/_c/meter.h up to memory_source."""
-SIZE = 264
+SIZE = 272
 
 
 def page_slot(serial: int, **more: int) -> bytes:
@@ -43,6 +43,7 @@ def page_slot(serial: int, **more: int) -> bytes:
         *[2**64 - 1] * 6,  # io, switches, faults
         *[0, 0, 2**64 - 1, 2**64 - 1, 0],  # GPU memory over time, now, at most; GPU time
         -1.0,
+        0,
         values["samples"],
         1,
         1,

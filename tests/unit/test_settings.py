@@ -13,7 +13,7 @@ from taskmeter.settings import default_state_dir, load
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TASKMETER_STATE_DIR", "XDG_STATE_HOME", "TASKMETER_MAX_RUNNING", "TASKMETER_CGROUP"):
+    for name in ("TASKMETER_STATE_DIR", "XDG_STATE_HOME", "TASKMETER_MAX_RUNNING", "TASKMETER_CGROUP", "TASKMETER_GPU"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -44,6 +44,7 @@ def test_the_state_directory_is_found_as_other_tools_do(monkeypatch: pytest.Monk
         ({"sample_rate_hz": 50.0}, "sample_rate_hz"),
         ({"sample_rate_hz": float("nan")}, "sample_rate_hz"),
         ({"cgroup": "maybe"}, "cgroup"),
+        ({"gpu": "maybe"}, "gpu"),
         ({"listen": "0.0.0.0:80"}, "listen"),
         ({"listen": "localhost"}, "listen"),
         ({"listen": "127.0.0.1:70000"}, "listen"),

@@ -35,6 +35,7 @@ struct tm_meter {
     uint64_t peak_gpu_memory_bytes;
     uint64_t gpu_ns;           /* utilization integrated over time, summed over GPUs */
     double peak_gpu_percent;   /* of the sum over GPUs; negative = not measurable */
+    uint64_t gpu_monotonic_ns; /* up to where GPU memory is integrated; 0 = it never was */
     uint64_t sample_count;
     uint32_t cpu_source, memory_source; /* MetricsSource, MemorySource of the contract */
     uint32_t had_gap;

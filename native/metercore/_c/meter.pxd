@@ -36,6 +36,7 @@ cdef extern from "metercore/_c/meter.h" nogil:
         uint64_t peak_gpu_memory_bytes
         uint64_t gpu_ns
         double peak_gpu_percent
+        uint64_t gpu_monotonic_ns
         uint64_t sample_count
         uint32_t cpu_source
         uint32_t memory_source

@@ -1,4 +1,4 @@
-"""Declarations of POSIX threads, as far as the sampler uses them."""
+"""Declarations of POSIX threads, as far as they are used."""
 
 from posix.signal cimport sigset_t
 from posix.time cimport clockid_t, timespec
@@ -14,6 +14,7 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
 
     int pthread_create(pthread_t *thread, const void *attributes, void *(*start)(void *) noexcept nogil, void *argument)
+    int pthread_detach(pthread_t thread)
     int pthread_join(pthread_t thread, void **result)
     int pthread_setname_np(pthread_t thread, const char *name)
     int pthread_getcpuclockid(pthread_t thread, clockid_t *clock)
@@ -27,6 +28,7 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_condattr_destroy(pthread_condattr_t *attributes)
     int pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes)
     int pthread_cond_destroy(pthread_cond_t *condition)
+    int pthread_cond_broadcast(pthread_cond_t *condition)
     int pthread_cond_signal(pthread_cond_t *condition)
     int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const timespec *until)
 

@@ -42,6 +42,9 @@ COLUMNS = [
     Column("TIME", right=True, rank=1),
     Column("TOKENS", right=True, rank=4),
 ]
+GPU_COLUMNS = [Column("GPU", right=True, rank=3), Column("VRAM", right=True, rank=3)]
+GPU_PLACE = 7
+"""They stand behind PEAK, while some task uses a GPU."""
 SORT_HEADINGS = {"cpu": "CPU", "ram": "RAM", "time": "TIME", "tokens": "TOKENS", "name": "NAME"}
 SORTS = {"c": "cpu", "m": "ram", "t": "time", "k": "tokens", "n": "name"}
 """Key → what it sorts by."""
@@ -147,7 +150,12 @@ class Board:
             replace(column, heading=column.heading + "▾") if SORT_HEADINGS[self._sort] == column.heading else column
             for column in COLUMNS
         ]
-        table = fitted(columns, [_row(status, now) for status in tasks[:room]], width)
+        rows = [_row(status, now) for status in tasks[:room]]
+        if any(status.metrics.gpus for status in tasks):
+            columns[GPU_PLACE:GPU_PLACE] = GPU_COLUMNS
+            for row, status in zip(rows, tasks[:room], strict=True):
+                row[GPU_PLACE:GPU_PLACE] = _gpu_cells(status)
+        table = fitted(columns, rows, width)
         hidden = len(tasks) - room
         foot = (
             self._notice or (f"{hidden} more · " if hidden > 0 else "") + "sort: c cpu, m ram, t time, k tokens, n name · q quit"
@@ -169,6 +177,15 @@ def _sort_key(status: TaskStatus, sort: str, now: float) -> tuple[bool, float, s
         "name": 0.0,
     }[sort]
     return (status.completed, -value, words.title(status).lower())
+
+
+def _gpu_cells(status: TaskStatus) -> list[Any]:
+    from rich.text import Text
+
+    metrics = status.metrics
+    if status.completed:
+        return [Text(human.percent(None), "green"), Text(human.mib(None), "green")]
+    return [Text(human.percent(metrics.gpu_utilization_percent), "green"), Text(human.mib(metrics.gpu_memory_mb), "green")]
 
 
 def _row(status: TaskStatus, now: float) -> list[Any]:

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metercore.gpu import Gpu
 
 
 class Grade(StrEnum):
@@ -47,6 +50,15 @@ MIN_KERNEL = (5, 3)
 GOOD_KERNEL = (5, 14)
 LOW_FILES = 4096
 LOW_DISK_BYTES = 1 << 30
+GPU_SECONDS = 5.0
+"""How long a driver may take to answer; one that wakes its GPUs up takes one or two."""
+_GPU_HINTS = {
+    "absent": "install the driver's libnvidia-ml.so.1 or name it in TASKMETER_NVML_LIBRARY; a container needs"
+    " NVIDIA_DRIVER_CAPABILITIES=utility",
+    "starting": "the driver hangs: everything else is measured all the same; see dmesg for Xid errors",
+    "hung": "the driver hangs: everything else is measured all the same; see dmesg for Xid errors",
+    "failed": "see nvidia-smi and dmesg; the daemon tries again by itself",
+}
 SYS_OPENAT2 = 437
 """The number is the same on every architecture (kernel: include/uapi/asm-generic/unistd.h)."""
 
@@ -174,23 +186,41 @@ def native() -> Iterator[Finding]:
 
 
 def gpus() -> Iterator[Finding]:
-    """Whether GPUs can be measured."""
-    if not os.path.exists("/dev/nvidiactl"):
-        yield Finding("GPU", Grade.FACT, "no NVIDIA driver here: GPU figures are absent, not 0")
+    """Whether GPUs are measured, and how they could be."""
+    from metercore.gpu import GpuMonitor
+
+    if os.environ.get("TASKMETER_GPU") == "off":
+        yield Finding("GPU", Grade.FACT, "switched off by TASKMETER_GPU=off")
         return
-    try:
-        import pynvml
-    except ImportError:
-        yield Finding("GPU", Grade.LESS, "an NVIDIA driver, but no NVML bindings", "pip install taskmeter[gpu]")
+    with GpuMonitor() as monitor:
+        if monitor.state == "absent" and not os.path.exists("/dev/nvidiactl"):
+            yield Finding("GPU", Grade.FACT, "no NVIDIA driver here: GPU figures are absent, not 0")
+            return
+        if monitor.state == "starting":
+            monitor.wait(GPU_SECONDS)
+        reason = monitor.reason
+        found = monitor.gpus
+        strangers = len({(each.gpu_index, each.memory_bytes) for each in monitor.processes() if each.pid == 0})
+        state = monitor.state
+    if reason is not None:
+        yield Finding("GPU", Grade.LESS, f"not measured: {reason}", _GPU_HINTS.get(state, "nvidia-smi says more"))
         return
-    try:
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-        names = sorted({str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index))) for index in range(count)})
-        pynvml.nvmlShutdown()
-        yield Finding("GPU", Grade.FINE, f"{count}: {', '.join(names)}")
-    except pynvml.NVMLError as error:
-        yield Finding("GPU", Grade.LESS, f"NVML does not answer: {error}")
+    names = sorted({gpu.name for gpu in found})
+    text = f"{len(found)}: {', '.join(names)}; {_driver()}NVML by dlopen"
+    lacking = [gpu for gpu in found if not gpu.memory_measured]
+    if lacking:
+        yield Finding(
+            "GPU", Grade.LESS, f"{text}; memory cannot be read on {_indexes(lacking)}", "it may need the right to see them"
+        )
+    elif strangers:
+        hint = "if they are yours: run the daemon in the host's pid namespace (docker run --pid=host)"
+        yield Finding("GPU", Grade.LESS, f"{text}; {strangers} processes are of another pid namespace", hint)
+    else:
+        yield Finding("GPU", Grade.FINE, text)
+    if mig := [gpu for gpu in found if gpu.mig]:
+        yield Finding("MIG", Grade.LESS, f"{_indexes(mig)}: memory is measured, NVML tells no utilisation of parts{_layout()}")
+    elif dumb := [gpu for gpu in found if not gpu.utilization_measured]:
+        yield Finding("GPU use", Grade.LESS, f"the driver tells no utilisation by process on {_indexes(dumb)}")
 
 
 def network() -> Iterator[Finding]:
@@ -230,6 +260,55 @@ def _openat2() -> Finding:
         return Finding("openat2", Grade.FINE, "paths of tasks are opened without leaving their directory")
     name = os.strerror(ctypes.get_errno())
     return Finding("openat2", Grade.LESS, f"not available ({name}): paths are checked step by step", "Linux 5.6 or newer")
+
+
+def _indexes(some: list[Gpu]) -> str:
+    return "GPU " + ", ".join(str(gpu.index) for gpu in some)
+
+
+def _driver() -> str:
+    """Ask NVIDIA's own bindings for the version of the driver; nothing without them."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            return f"driver {pynvml.nvmlSystemGetDriverVersion()}, "
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # noqa: BLE001  # bindings of any version, and none: it is one word more or less
+        return ""
+
+
+def _layout() -> str:
+    """Name the MIG devices as the bindings do, for CUDA_VISIBLE_DEVICES; nothing without them."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            return "".join(f"; {pynvml.nvmlDeviceGetName(each)} ({pynvml.nvmlDeviceGetUUID(each)})" for each in _parts(devices))
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # noqa: BLE001  # as above
+        return ""
+
+
+def _parts(devices: list[Any]) -> Iterator[Any]:
+    """Yield the MIG devices of all GPUs; their numbers may have gaps."""
+    import pynvml
+
+    for device in devices:
+        try:
+            count = pynvml.nvmlDeviceGetMaxMigDeviceCount(device)
+        except pynvml.NVMLError:
+            continue
+        for index in range(count):
+            try:
+                yield pynvml.nvmlDeviceGetMigDeviceHandleByIndex(device, index)
+            except pynvml.NVMLError:
+                continue
 
 
 def _readable(path: str) -> bool:

@@ -20,6 +20,7 @@ from taskmeter.errors import InvalidArgumentError
     type=click.Choice(["auto", "bpf", "clock", "procfs"]),
     help="How processes without a cgroup are read; `taskmeter doctor` says what works here. Default auto.",
 )
+@click.option("--gpu", type=click.Choice(["auto", "off"]), help="Meter GPUs where NVIDIA's driver is, or never.")
 @click.option("--config", metavar="FILE", help="A TOML file with settings and tariffs; options and environment win over it.")
 @click.option("--auto", is_flag=True, help="Exit after ten minutes without a live task or a client.")
 @click.option("--drain", is_flag=True, help="Do not serve: have the running daemon refuse new work and end all tasks.")
@@ -31,8 +32,8 @@ def serve(
 ) -> int:
     """Run the daemon in the foreground; one line beginning with "ready" on stdout says that it serves.
 
-    SIGHUP reads the tariffs of the config file again. SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next one takes them over. The exit code is 4 if
-    another daemon has the state directory.
+    SIGHUP reads the tariffs of the config file again. SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next
+    one takes them over. The exit code is 4 if another daemon has the state directory.
     """
     if drain:
         return _drain(target, state_dir, grace_seconds, as_json=as_json)

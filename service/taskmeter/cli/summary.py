@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from taskmeter.cli import human, words
 from taskmeter.cli.text import escape
-from taskmeter.client.status import TaskStatus
+from taskmeter.client.status import TaskMetrics, TaskStatus, TaskTokens
 from taskmeter.model.usage import MemorySource, MetricsSource
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def summary_lines(status: TaskStatus) -> list[tuple[str, str]]:
         lines.append(("cpu", _peak_average_total(human.percent, metrics.peak_cpu_percent, metrics.avg_cpu_percent, used)))
         used = f"{human.byte_seconds(tokens.memory_byte_seconds)}{_source(_MEMORY_SOURCES, metrics.memory_source)}"
         lines.append(("memory", _peak_average_total(human.mib, metrics.peak_cpu_memory_mb, metrics.avg_cpu_memory_mb, used)))
-        if metrics.gpu_memory_mb is not None:
-            lines.append(
-                ("gpu", f"peak {human.mib(metrics.peak_gpu_memory_mb)} · average {human.mib(metrics.avg_gpu_memory_mb)}")
-            )
+        if metrics.peak_gpu_memory_mb or metrics.peak_gpu_utilization_percent:
+            lines.append(("gpu", _gpu(metrics, tokens)))
         if metrics.io_read_bytes is not None or metrics.io_write_bytes is not None:
             lines.append(("disk", f"read {human.size(metrics.io_read_bytes)} · written {human.size(metrics.io_write_bytes)}"))
     done = status.completed_count + status.failed_count
@@ -86,7 +84,10 @@ def summary_lines(status: TaskStatus) -> list[tuple[str, str]]:
         lines.append(("items", f"{human.count(done)}{of}{failed}{rate}"))
     if status.completed_size:
         lines.append(("data", human.size(status.completed_size)))
-    parts = f" (cpu {human.tokens(tokens.cpu_utilization)} · memory {human.tokens(tokens.cpu_memory)})" if tokens.total else ""
+    parts = f"cpu {human.tokens(tokens.cpu_utilization)} · memory {human.tokens(tokens.cpu_memory)}"
+    if tokens.gpu_memory or tokens.gpu_utilization:
+        parts += f" · gpu {human.tokens(tokens.gpu_memory + tokens.gpu_utilization)}"
+    parts = f" ({parts})" if tokens.total else ""
     lines.append(("cost", f"{human.tokens(tokens.total)} tokens{parts} = {human.money(tokens.total)}"))
     return lines
 
@@ -100,6 +101,7 @@ def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
         parts = [
             f"CPU {human.percent(metrics.cpu_percent)} ({human.cores(metrics.cpu_cores)} cores)",
             f"RAM {human.size(metrics.memory_bytes)}",
+            *_gpus_now(metrics),
             human.plural(metrics.process_count, "process", "processes"),
             human.plural(metrics.thread_count or 0, "thread", "threads"),
         ]
@@ -131,6 +133,20 @@ def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
 
 def _peak_average_total(show: Callable[[float | None], str], peak: float | None, average: float | None, total: str) -> str:
     return f"peak {show(peak)} · average {show(average)} · total {total}"
+
+
+def _gpu(metrics: TaskMetrics, tokens: TaskTokens) -> str:
+    text = f"peak {human.mib(metrics.peak_gpu_memory_mb)} · average {human.mib(metrics.avg_gpu_memory_mb)}"
+    if metrics.peak_gpu_utilization_percent is not None:
+        text += f" · busy at most {human.percent(metrics.peak_gpu_utilization_percent)}, {human.span(tokens.gpu_ns / 1e9)} in all"
+    return text
+
+
+def _gpus_now(metrics: TaskMetrics) -> list[str]:
+    """Return what is used of each GPU; nothing when none is."""
+    return [
+        f"GPU {gpu['index']} {human.percent(gpu['utilizationPercent'])} {human.size(gpu['memoryBytes'])}" for gpu in metrics.gpus
+    ]
 
 
 def _timeline(status: TaskStatus) -> str:

@@ -17,8 +17,8 @@ from taskmeter.core.ports import Block, Codec, Executor, Meter, Store
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.errors import NotFoundError
 from taskmeter.model.state import State
-from taskmeter.model.usage import Tariff
 from taskmeter.model.task import Attach, Target, Task
+from taskmeter.model.usage import Tariff
 
 ENDED_CACHE_COUNT = 1024
 

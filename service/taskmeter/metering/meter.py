@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from math import inf
+from time import monotonic
+from typing import Any, Literal
 
+from metercore.gpu import GpuMonitor
 from metercore.historyfile import read_history
 from metercore.reading import Reading
 from metercore.report import parse_report
@@ -13,6 +16,7 @@ from metercore.settle import settle_files
 from metercore.tariff import Tariff as NativeTariff
 from taskmeter.core.ports import Ended, Gone, MeterSource
 from taskmeter.model.usage import (
+    GpuUse,
     Integrals,
     MemorySource,
     Metrics,
@@ -28,18 +32,34 @@ REPORT_BYTES = 4096
 """Size of the report block, native/metercore/_c/report.h."""
 
 
+GPU_RETRY_SECONDS = 300.0
+"""How long after a try that found no driver a new task makes the next one."""
+
+
 class LocalMeter:
     """Sample attempts of this host; implements `taskmeter.core.ports.Meter`. Used from one thread.
 
-    `backend` forces how processes without a cgroup are read; "auto" chooses.
+    `backend` forces how processes without a cgroup are read; "auto" chooses. `gpu="off"` leaves GPUs alone; where there are none,
+    "auto" costs a look for the driver's library at the start, and a rare one later.
     """
 
-    def __init__(self, *, hz: float = DEFAULT_HZ, backend: str = "auto", measure_uss: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        hz: float = DEFAULT_HZ,
+        backend: str = "auto",
+        measure_uss: bool = False,
+        gpu: Literal["auto", "off"] = "auto",
+    ) -> None:
         self._sampler = Sampler(hz, backend=backend, measure_uss=measure_uss)
         self._handles: dict[str, int] = {}
+        self._gpus: GpuMonitor | None = None
+        self._next_gpu_try = 0.0 if gpu == "auto" else inf
+        self._watch_gpus()
 
     def open(self, token: str, source: MeterSource, tariff: Tariff, total_count: int, total_size: int) -> None:
         """Start sampling, or go on from the attempt's meter page. A first sample is taken at once."""
+        self._watch_gpus()
         if token not in self._handles:
             self._handles[token] = self._sampler.open(
                 source.shim_pid,
@@ -120,7 +140,7 @@ class LocalMeter:
         integrals = Integrals(
             reading.cpu_ns, reading.memory_byte_ns2, reading.gpu_memory_byte_ns2, reading.gpu_ns, dict(progress.custom)
         )
-        return Usage(_metrics(reading), integrals, progress)
+        return Usage(_metrics(reading, self._gpu_uses(reading)), integrals, progress)
 
     def history(self, token: str, directory: str, from_time: float, to_time: float, resolution_seconds: float) -> MetricsHistory:
         """Use over time of the attempt in `directory`, up to this moment if it is open; empty if there is nothing of it.
@@ -146,13 +166,35 @@ class LocalMeter:
     def close(self) -> None:
         """Stop sampling; meter pages keep what was billed."""
         self._sampler.close()
+        if self._gpus is not None:
+            self._gpus.close()
         self._handles.clear()
+
+    def _watch_gpus(self) -> None:
+        """Begin to watch GPUs if there is a driver, and nobody has just looked for one."""
+        if self._gpus is not None or monotonic() < self._next_gpu_try:
+            return
+        self._next_gpu_try = monotonic() + GPU_RETRY_SECONDS
+        try:
+            monitor = GpuMonitor()
+        except (OSError, ValueError):  # no thread left, or a name that cannot be one: tasks run all the same
+            return
+        if monitor.state == "absent":
+            monitor.close()
+        else:
+            self._gpus = monitor
+            self._sampler.watch_gpus(monitor)
+
+    def _gpu_uses(self, reading: Reading) -> tuple[GpuUse, ...]:
+        return tuple(
+            GpuUse(index, *self._sampler.gpu_name(index), memory_bytes, percent) for index, memory_bytes, percent in reading.gpus
+        )
 
 
 _NOTHING = Gone(0.0, 0, 0, 0, 0, None, None, 0)
 
 
-def _metrics(reading: Reading) -> Metrics:
+def _metrics(reading: Reading, gpus: tuple[GpuUse, ...]) -> Metrics:
     return Metrics(
         cpu_percent=reading.cpu_percent,
         peak_cpu_percent=reading.peak_cpu_percent,
@@ -189,6 +231,7 @@ def _metrics(reading: Reading) -> Metrics:
         avg_gpu_memory_bytes=reading.avg_gpu_memory_bytes,
         gpu_utilization_percent=reading.gpu_utilization_percent,
         peak_gpu_utilization_percent=reading.peak_gpu_utilization_percent,
+        gpus=gpus,
     )
 
 

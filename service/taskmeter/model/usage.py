@@ -33,7 +33,8 @@ class MemorySource(IntEnum):
     EXTERNAL = 4
 
 
-class GpuUse(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GpuUse:
     """Use of one GPU."""
 
     index: int

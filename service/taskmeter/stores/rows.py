@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import astuple, fields
 from typing import Any
 
 from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
@@ -131,7 +131,7 @@ def encode_usage(usage: Usage) -> str:
     metrics, progress = usage.metrics, usage.progress
     return _encode_json(
         {
-            "metrics": {name: getattr(metrics, name) for name in _METRICS},
+            "metrics": {name: getattr(metrics, name) for name in _METRICS} | {"gpus": [astuple(gpu) for gpu in metrics.gpus]},
             "integrals": _values(usage.integrals),
             "progress": {name: getattr(progress, name) for name in _PROGRESS},
         }

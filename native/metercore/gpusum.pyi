@@ -1,0 +1,1 @@
+"""What the processes of one slot use of all GPUs together, integrated over time."""
