@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 
-import metercore
 from bench.meter.side import UnavailableError
 from metercore.bpf import BpfTable
 from metercore.sampler import Sampler
@@ -85,14 +84,10 @@ def open_slots(sampler: Sampler, shape: str, root: int, pids: Sequence[int], bas
 
 def make_sampler(backend: str, hz: float) -> Sampler:
     """Force a back end."""
-    if "backend" not in Path(metercore.__path__[0], "sampler.pyi").read_text().partition("def start")[0]:
-        if backend != "procfs":
-            raise UnavailableError("not built yet")
-        return Sampler(hz, start=False)
     try:
         return Sampler(hz, start=False, backend=backend)
-    except (OSError, ValueError) as error:
-        raise UnavailableError(str(error)) from error
+    except OSError as error:
+        raise UnavailableError(error.strerror or str(error)) from error
 
 
 class Ticks:
