@@ -11,6 +11,8 @@ they are first used.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 TYPE_CHECKING = False  # as type checkers see it; `typing` takes longer to import than all the rest here
 if TYPE_CHECKING:
     from metercore.backend import Backend
@@ -76,14 +78,14 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # else any name would pass
 
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -48,8 +48,8 @@ class ProcessMeter:
     reads unique set sizes too, and `gpus` says whose GPU use to add. Any thread may ask.
 
     Raises ProcessLookupError when there is no such process or it has ended, PermissionError when procfs hides it, ValueError,
-    and OSError for a back end that does not work here. What only its owner or root may read (IO, open files, shares of memory)
-    is None for others.
+    and OSError for a back end that does not work here. What only its owner or root may read is None for others: IO, and
+    shares of memory, without which pages that several processes share count in each of them.
 
     >>> with ProcessMeter(os.getpid()) as meter:
     ...     reading = meter.sample()

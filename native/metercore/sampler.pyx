@@ -408,11 +408,11 @@ cdef class Sampler:
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
-        Without a directory nothing is kept: there is no report block, no meter page and no history. The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
-        memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. `main_start_ticks` (0 = not known) says with `main_pid` who is
-        meant. `attached`: that process ran before and is not below the shim. It is metered from now on, with its descendants if
-        they are included. Raises MemoryError.
+        Without a directory nothing is kept: there is no report block, no meter page and no history. The first sample is taken
+        before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from memory.stat of `cgroup_v2` or
+        `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by `tariff`, or by the default one.
+        `main_start_ticks` (0 = not known) says with `main_pid` who is meant. `attached`: that process ran before and is not below
+        the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
         """
         cdef c_Slot *slot
         cdef c_Look look

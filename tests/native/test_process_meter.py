@@ -111,10 +111,9 @@ def test_more_newcomers_than_are_measured_at_a_time_are_all_in_the_first_sample(
 for _ in range(70):
     if os.fork() == 0:
         held = bytearray(b'x') * (1 << 20)
-        print("up", flush=True)
+        os.write(1, b"up\\n")
         sys.stdin.readline()
         os._exit(0)
-sys.stdout.flush()
 time.sleep(600)
 """
     target = targets.python(STEPS + code)
@@ -165,22 +164,35 @@ def test_its_own_thread_sees_peaks_between_samples(targets: Targets) -> None:
 
 
 def test_a_long_time_between_two_samples_is_no_gap(targets: Targets) -> None:
-    target = targets.python(STEPS + "step(); burn(0.3); step()")
+    target = targets.python(STEPS + "step(); burn(1); step(); burn(1); step()")
     hear(target)
     sampler = Sampler(20.0, start=False)
     handle = sampler.open(0, target.pid, attached=True)
     go_on(target)
     hear(target)
     sampler.look()
-    sampler.tick(3600.0)
-    assert sampler.read(handle).gap, "who ticks at 20 Hz has missed an hour"
-    sampler.finish(handle)
-    sampler = Sampler(20.0, start=False)
-    handle = sampler.open(0, target.pid, attached=True)
-    sampler.look()
     assert not sampler.read(handle).gap
+    assert sampler.read(handle).peak_cpu_percent > 0.0
+    go_on(target)
+    hear(target)
+    sampler.tick()
+    assert sampler.read(handle).gap, "who ticks 20 times a second has missed some"
+
+
+def test_a_sampler_without_directory_keeps_no_history_and_looks_only_without_a_thread() -> None:
+    sampler = Sampler(20.0, start=False)
+    handle = sampler.open(0, os.getpid(), attached=True)
+    sampler.look()
     with pytest.raises(ValueError, match="no history"):
         sampler.history(handle)
+    assert not sampler.is_empty(handle)
+    sampler.start()
+    with pytest.raises(RuntimeError, match="thread"):
+        sampler.look()
+    sampler.close()
+    assert sampler.finish(handle).process_count == 1
+    with pytest.raises(KeyError):
+        sampler.is_empty(handle)
 
 
 def test_watching_ends_with_the_process(targets: Targets) -> None:
@@ -243,7 +255,7 @@ def test_what_an_ordinary_user_may_not_read_is_absent_and_the_rest_is_measured(t
         with ProcessMeter(target.pid) as meter:
             reading = meter.sample()
             assert reading.process_count == 2
-            assert (reading.io_write_bytes, reading.open_file_count, reading.pss_bytes) == (None, None, None)
+            assert (reading.io_write_bytes, reading.pss_bytes) == (None, None)
             # Shares cannot be read, so what both share counts twice.
             assert reading.memory_bytes > 60 * MIB
             go_on(target)

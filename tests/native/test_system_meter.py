@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import psutil
@@ -115,7 +114,7 @@ def test_what_is_missing_or_garbled_is_none(tmp_path: Path) -> None:
     assert empty._replace(cpu_percent_by_processor={}) == (None, None, None, {}, *[None] * 13)
     (tmp_path / "pressure").mkdir()
     for name in ("stat", "meminfo", "loadavg", "pressure/cpu"):
-        for text in (b"", b"\0" * 50, b"cpu\n", b"cpu x\ncpu99999 1 2 3 4\ncpu", b"MemTotal: x\nSwapTotal:", b"some avg10=x", b"1 2 3"):
+        for text in (b"", b"\0" * 50, b"cpu\n", b"cpu x\ncpu99999 1 2 3 4\ncpu", b"MemTotal: x\n", b"some avg10=x", b"1 2 3"):
             (tmp_path / name).write_bytes(text)
             assert meter.sample() == empty
         (tmp_path / name).unlink()
@@ -134,4 +133,3 @@ def test_a_proc_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         SystemMeter(proc=str(tmp_path / "file"))
-    assert os.path.isdir("/proc")
