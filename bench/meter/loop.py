@@ -21,7 +21,7 @@ def run(plan: Plan, herd: Herd, name: str, side: str) -> tuple[list[float], int,
     with ExitStack() as stack:
         worker = Worker(name, worker_command(side, plan), herd, 1)
         stack.callback(worker.close)
-        worker.ask(plan.young_seconds)
+        worker.ask(plan.loop_window_seconds)  # its first ticks find what happened while nobody looked
         percents, ticks, overruns = [], 0, 0
         for _ in range(plan.loop_windows):
             cpu_ns, wall_ns, ticked, left_out = worker.ask(plan.loop_window_seconds)

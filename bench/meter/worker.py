@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 
-import metercore
 from bench.meter.side import UnavailableError
 from metercore.bpf import BpfTable
 from metercore.sampler import Sampler
@@ -85,14 +84,21 @@ def open_slots(sampler: Sampler, shape: str, root: int, pids: Sequence[int], bas
 
 def make_sampler(backend: str, hz: float) -> Sampler:
     """Force a back end."""
-    if "backend" not in Path(metercore.__path__[0], "sampler.pyi").read_text().partition("def start")[0]:
-        if backend != "procfs":
-            raise UnavailableError("not built yet")
-        return Sampler(hz, start=False)
     try:
         return Sampler(hz, start=False, backend=backend)
-    except (OSError, ValueError) as error:
-        raise UnavailableError(str(error)) from error
+    except OSError as error:
+        raise UnavailableError(error.strerror or str(error)) from error
+
+
+def grow_old(sampler: Sampler) -> None:
+    """Let time jump until no slot is young and each process's share of memory is known, which is read once while it sleeps."""
+    jump_seconds = 4 / sampler.hz  # a longer one is a gap
+    shares, seconds = -1, 0.0
+    while seconds < YOUNG_SECONDS or sampler.stats().pss_count > shares:
+        shares = sampler.stats().pss_count
+        for _ in range(10):
+            sampler.tick(skip_seconds=jump_seconds)
+            seconds += jump_seconds
 
 
 class Ticks:
@@ -102,8 +108,7 @@ class Ticks:
         self._sampler = make_sampler(backend, HZ)
         self._last = time.monotonic()
         open_slots(self._sampler, shape, root, pids, base)
-        for _ in range(round(YOUNG_SECONDS * HZ)):
-            self()
+        grow_old(self._sampler)
 
     def __call__(self) -> None:
         now = time.monotonic()
@@ -127,6 +132,7 @@ def answer_loops(backend: str, shape: str, base: Path, root: int, pids: Sequence
     """Let the sampler's own thread run as many seconds as each line says; answer with its CPU ns, wall ns, ticks, overruns."""
     sampler = make_sampler(backend, LOOP_HZ)
     open_slots(sampler, shape, root, pids, base)
+    grow_old(sampler)
     sampler.start()
     print("ready", flush=True)
     for line in sys.stdin:

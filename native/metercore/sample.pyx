@@ -77,6 +77,11 @@ cdef int64_t c_integrated_realtime(const c_Slot *slot, uint64_t now_ns) noexcept
     return c_realtime_ns() - <int64_t>(now_ns - min(slot.account.last_monotonic_ns, now_ns))
 
 
+cdef uint64_t c_in_phase(uint64_t last_ns, uint64_t pause_ns, uint64_t now_ns) noexcept nogil:
+    """When it was last due. Counted from now on instead, slots that once meet in a tick stay together, more and more of them."""
+    return now_ns - (now_ns - min(last_ns, now_ns)) % pause_ns
+
+
 cdef void c_persist(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     """Write the account to the meter page. That it cannot be written does not stop the metering."""
     slot.last_persist_ns = now_ns
@@ -169,11 +174,12 @@ cdef void c_start(c_Slot *slot, const c_Context *context, const c_Look *look, ui
         c_member_add(slot, slot.main_pid, slot.main_start_ticks)
     slot.allowed_cores = context.online_cores
     c_limit(slot, context)
-    # Spread the slow reads of slots that were opened together.
+    # Spread the slow reads of slots that were opened together, and what is done once a second although they sleep.
     slot.last_slow_ns = now_ns - (<uint64_t>slot.index * 157000000u) % SLOW_NS
     # A page is written after a quarter of a second: an attempt that did not last as long is settled from its end as well.
     slot.last_persist_ns = now_ns
     c_sample(slot, context, look, now_ns, 0, 0, 0)
+    slot.last_report_ns = now_ns - (<uint64_t>slot.index * 157000000u) % SECOND
 
 
 # ----------------------------------------------------------------------------------------------------------- report
@@ -226,7 +232,7 @@ cdef void c_take_report(c_Slot *slot, uint64_t now_ns, bint wanted) noexcept nog
     cdef int64_t count, size
     if wanted:
         c_read_report(slot, now_ns)
-        slot.last_report_ns = now_ns
+        slot.last_report_ns = c_in_phase(slot.last_report_ns, SECOND, now_ns)
     # What has failed has been dealt with too: rate and ETA are about the work getting done with.
     count = slot.report.completed_count + slot.report.failed_count
     size = slot.report.completed_size + slot.report.failed_size
@@ -419,7 +425,7 @@ cdef void c_sample(
     cdef bint slow = now_ns >= slot.last_slow_ns + SLOW_NS
     cdef bint wants_report = first or last or now_ns >= slot.last_report_ns + SECOND
     cdef uint64_t total_ns = 0
-    cdef bint known, ran
+    cdef bint known, ran, active
     asleep = asleep and slot.quiet and not wants_report and not gap
     if last:
         slot.reaped_due = 1
@@ -456,6 +462,7 @@ cdef void c_sample(
         slot.pss_stale = 1
         slot.uss_stale = 1
     slot.last_tick_ns = now_ns
+    active = slot.dirty
     c_take_report(slot, now_ns, ran or wants_report)
     # Half an interval early is on time: ticks jitter.
     if first or last or slow or (slot.dirty and now_ns + context.interval_ns // 2 >= slot.last_memory_ns + pause):
@@ -469,8 +476,8 @@ cdef void c_sample(
     elif gap or not slot.dirty:
         c_hold_memory(slot, now_ns)
     if slow and not last:
-        slot.last_slow_ns = now_ns
-        if slot.dirty:
+        slot.last_slow_ns = c_in_phase(slot.last_slow_ns, SLOW_NS, now_ns)
+        if active:  # else nothing is shown in percent of it
             c_limit(slot, context)
         c_read_kernel_peak(slot)
     pause = min(max(age // 4, SOONEST_PERSIST_NS), SECOND)

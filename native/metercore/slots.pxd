@@ -134,6 +134,7 @@ cdef struct c_Member:
     double share             # PSS ÷ RSS when last read; 1 while it was alone
     uint64_t held_bytes      # RssAnon + RssShmem + VmSwap when last read …
     uint64_t held_rss_pages  # … and rss_pages then; 0 = never read
+    uint64_t held_own_ns     # … and own_ns
     uint64_t io_own_ns       # own_ns when io was last read; 0 = never
     uint64_t read_bytes
     uint64_t write_bytes
@@ -217,6 +218,7 @@ cdef struct c_Slot:
     bint pss_stale           # it ran since shares were last read
     bint pss_denied
     int32_t pss_cursor       # of more members than fit a batch, whose turn it is
+    int32_t held_cursor      # likewise, of members that sleep
     bint resumed
     uint64_t pss_bytes
     uint64_t uss_bytes

@@ -121,6 +121,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.pss_cursor = 0
     s.uss_stale = 1
     s.last_uss_ns = 0
+    s.held_cursor = 0
     s.pss_bytes = s.uss_bytes = s.kernel_peak_bytes = s.open_file_count = ABSENT
     s.cpu_pressure_percent = s.memory_pressure_percent = s.io_pressure_percent = UNKNOWN
     s.gpu_count = 0

@@ -8,7 +8,7 @@ time was not read in the same sweep, and a pid that came round is found by re-re
 
 from libc.errno cimport EINVAL, ENOMEM, errno
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, qsort, realloc
 from libc.string cimport memset
 
 from metercore._c.linux cimport (
@@ -326,8 +326,18 @@ cdef void c_collect_fresh(c_Tree *tree) noexcept nogil:
     tree.roots_changed = 0
 
 
+cdef int c_by_pid(const void *a, const void *b) noexcept nogil:
+    cdef int32_t left = (<const int32_t *>a)[0]
+    cdef int32_t right = (<const int32_t *>b)[0]
+    return (left > right) - (left < right)
+
+
 cdef void c_resolve(c_Tree *tree) noexcept nogil:
-    """Read the parents of the fresh and pass membership down, until nothing changes."""
+    """Read the parents of the fresh and pass membership down, until nothing changes.
+
+    In the order of their pids, not of the table: parents mostly come first then, and whoever asks the members of one tree in the
+    order found meets neighbours in the kernel's memory and in a pass one after the other.
+    """
     cdef int32_t ppid
     cdef uint64_t start_ticks
     cdef c_Entry *entry
@@ -335,6 +345,8 @@ cdef void c_resolve(c_Tree *tree) noexcept nogil:
     cdef uint32_t n, left
     cdef bint again = 1
     cdef uint32_t kept = 0
+    if tree.fresh_count > 1:
+        qsort(tree.fresh, tree.fresh_count, sizeof(int32_t), &c_by_pid)
     n = 0
     while n < tree.fresh_count:  # which grows by parents that turn out to be somebody new
         entry = c_find(tree, tree.fresh[n])

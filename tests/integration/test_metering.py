@@ -59,7 +59,7 @@ signal.pause()
 """
 
 
-@pytest.fixture(params=["auto", "off"], ids=["cgroup", "procfs"])
+@pytest.fixture(params=["auto", "v1", "off"], ids=["cgroup", "cgroup-v1", "processes"])
 def metered(request: pytest.FixtureRequest, make_daemon: Callable[..., Daemon]) -> Daemon:
     """A daemon with cgroups where there are any, and one that must do without."""
     return make_daemon("--cgroup", request.param).start()

@@ -140,6 +140,40 @@ def cgroups() -> Iterator[Finding]:
         )
 
 
+def meters() -> Iterator[Finding]:
+    """Where CPU time comes from: of trees in cgroups, and of the processes of others, best source first."""
+    from metercore.backend import examine
+
+    places = _own_cgroups()
+    groups = {"v2": places.get(""), "v1 (cpuacct)": places.get("cpuacct")}
+    usable = [name for name, path in groups.items() if path is not None and os.access(path, os.W_OK)]
+    if usable:
+        yield Finding("CPU of trees", Grade.FINE, f"cgroup {usable[0]}: exact, ended children included")
+    else:
+        yield Finding(
+            "CPU of trees",
+            Grade.LESS,
+            "no writable cgroup: summed over living processes and what the shim reaped",
+            "run as root, or in a scope with Delegate=yes, for the kernel's own total",
+        )
+    chosen = False
+    for found in examine():
+        name = f"meter {found.name}"
+        if not found.works:
+            text, _, hint = found.reason.partition("; ")
+            yield Finding(name, Grade.LESS if found.name == "bpf" else Grade.BROKEN, text, hint)
+        elif found.name == "bpf":
+            yield Finding(name, Grade.FINE, f"{found.reason}; used while 64 processes or more, a tenth of all threads, are ours")
+        else:
+            note = "" if chosen else "; the one used for trees without a cgroup"
+            yield Finding(name, Grade.FINE, found.reason + note)
+            chosen = True
+    if _readable("/proc/pressure/cpu"):
+        yield Finding("pressure", Grade.FINE, "the kernel keeps pressure (PSI); shown for tasks in cgroups of version 2")
+    else:
+        yield Finding("pressure", Grade.FACT, "the kernel keeps no pressure: absent, not 0", "boot with psi=1")
+
+
 def limits() -> Iterator[Finding]:
     """Descriptors and processes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -239,8 +273,9 @@ def _own_cgroups() -> dict[str, Path]:
         kind, _, options = after.partition(" ")
         if kind == "cgroup2":
             mounts[""] = Path(before.split()[4])
-        elif kind == "cgroup" and "memory" in options.rpartition(" ")[2].split(","):
-            mounts["memory"] = Path(before.split()[4])
+        elif kind == "cgroup":
+            for controller in {"memory", "cpuacct"} & set(options.rpartition(" ")[2].split(",")):
+                mounts[controller] = Path(before.split()[4])
     found: dict[str, Path] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)

@@ -51,6 +51,7 @@ def examine(directory: Path, target: str | None, state_dir: str | None) -> Itera
     yield from checks.native()
     yield from checks.processes()
     yield from checks.cgroups()
+    yield from checks.meters()
     yield from checks.gpus()
     yield from checks.limits()
     yield from checks.network()
@@ -88,5 +89,6 @@ def _daemon(directory: Path, target: str | None, state_dir: str | None) -> Itera
     yield Finding(
         "meter",
         Grade.FINE if info.cpu_source == "cgroup" and info.memory_source == "cgroup" else Grade.LESS,
-        f"CPU from {info.cpu_source or '?'}, memory from {info.memory_source or '?'}, {info.sample_rate_hz:g} samples/s",
+        f"CPU from {info.cpu_source or '?'}, memory from {info.memory_source or '?'}, {info.sample_rate_hz:g} samples/s;"
+        f" processes without a cgroup are read by {info.meter_backend or '?'}; tariffs: {', '.join(info.tariffs) or '?'}",
     )
