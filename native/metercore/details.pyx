@@ -97,12 +97,15 @@ cdef void c_take_files(c_Slot *slot, const int32_t *pids, int32_t count) noexcep
 cdef double c_pressure(const char *path) noexcept nogil:
     """The share of the last 10 s in which some thread waited, in percent (Documentation/accounting/psi.rst); -1.0 = not kept."""
     cdef char[256] text
-    cdef double percent
+    cdef unsigned int whole, hundredths
     cdef ssize_t got = c_read_path(path, text, 255)
     if got <= 0:
         return UNKNOWN
     text[got] = 0
-    return percent if sscanf(text, b"some avg10=%lf", &percent) == 1 else UNKNOWN
+    # In two parts, since %lf reads the decimal point of whatever locale our program has set.
+    if sscanf(text, b"some avg10=%u.%2u", &whole, &hundredths) != 2:
+        return UNKNOWN
+    return <double>whole + <double>hundredths / 100.0
 
 
 cdef void c_take_pressure(c_Slot *slot) noexcept nogil:

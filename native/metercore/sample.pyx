@@ -387,6 +387,8 @@ cdef void c_take_cpu(
 cdef void c_remember(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint gap) noexcept nogil:
     """Once a second, let the history know how things stand."""
     cdef c_HistorySample s
+    if slot.directory == NULL:
+        return
     s.realtime_ns = c_realtime_ns()
     s.monotonic_ns = now_ns
     s.cpu_ns = slot.account.cpu_ns

@@ -85,6 +85,8 @@ cdef class Sampler:
     cdef const c_GpuNames *names(self) noexcept nogil
     cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil
     cdef void join(self) noexcept
+    cdef void make_due(self, bint all_) noexcept nogil
+    cdef void look_now(self) noexcept nogil
     cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil
     cdef int parent_of(self, str cgroup, str name, bint v1) except -2
     cdef void quick_look(self, c_Look *look) noexcept nogil

@@ -62,13 +62,19 @@ class Sampler:
 
         Raises RuntimeError while the thread runs, ValueError for a clock that would go back.
         """
+    def look(self) -> None:
+        """Sample every slot now and in full, whether it is due or not, new processes included. Only without a thread.
+
+        However long the last look is ago, the time since then is no gap. One caller at a time. Raises RuntimeError while the
+        thread runs.
+        """
     def stats(self) -> SamplerStats:
         """Return what the sampler did and cost so far."""
     def open(
         self,
         shim_pid: int,
         main_pid: int,
-        directory: str,
+        directory: str | None = None,
         *,
         cgroup_v2: str = "",
         cgroup_v1_memory: str = "",
@@ -82,11 +88,11 @@ class Sampler:
     ) -> int:
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
-        The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
-        memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. `main_start_ticks` (0 = not known) says with `main_pid` who is
-        meant. `attached`: that process ran before and is not below the shim. It is metered from now on, with its descendants if
-        they are included. Raises MemoryError.
+        Without a directory nothing is kept: there is no report block, no meter page and no history. The first sample is taken
+        before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from memory.stat of `cgroup_v2` or
+        `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by `tariff`, or by the default one.
+        `main_start_ticks` (0 = not known) says with `main_pid` who is meant. `attached`: that process ran before and is not below
+        the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
         """
     def set_earlier(
         self,
@@ -105,12 +111,14 @@ class Sampler:
         """Return a number that grows when `hot` shows something new."""
     def is_ready(self, handle: int) -> bool:
         """Tell whether the work announced that it is ready."""
+    def is_empty(self, handle: int) -> bool:
+        """Tell whether nobody of the tree lived at the last tick; zombies do not."""
     def read(self, handle: int) -> Reading:
         """Return what is known as of the last tick."""
     def history(
         self, handle: int, from_time: float = 0.0, to_time: float = 0.0, resolution_seconds: float = 0.0
     ) -> tuple[float, list[HistoryPoint]]:
-        """Return what `historyfile.read_history` does, with what is not written yet."""
+        """Return what `historyfile.read_history` does, with what is not written yet. Raises ValueError without a directory."""
     def finish(
         self,
         handle: int,

@@ -40,6 +40,7 @@ from metercore.errors cimport raise_errno
 from metercore.gpu cimport GpuMonitor, c_gpu_table_free
 from metercore.history cimport c_History, c_history_answer, c_history_flush
 from metercore.limit cimport c_cpu_mounts
+from metercore.memory cimport c_is_empty
 from metercore.meterpage cimport c_meter_store, c_meter_write
 from metercore.publish cimport GAP_INTERVALS
 from metercore.reading cimport Reading
@@ -81,6 +82,12 @@ SLOWEST_HZ = 0.1
 FASTEST_HZ = 20.0
 DEFAULT_HZ = 10.0
 
+
+# Whoever looks when it suits them has no interval that could be missed.
+cdef uint64_t NEVER_NS = 1 << 62
+
+cdef enum:
+    MOST_TURNS = 64      # of a look, each of which reads the shares of 64 newcomers
 
 DEFAULT_TARIFF = Tariff("default", 1)
 
@@ -272,6 +279,45 @@ cdef class Sampler:
         with nogil:
             c_tick(self.c)
 
+    cdef void make_due(self, bint all_) noexcept nogil:
+        """Have the next tick read the memory of each slot, and with `all_` everything else too."""
+        cdef uint32_t n
+        cdef c_Slot *slot
+        self.c.context.gap_ns = NEVER_NS
+        for n in range(self.c.slots.open_count):
+            slot = self.c.slots.open[n]
+            pthread_mutex_lock(&slot.work_lock)
+            slot.quiet = 0
+            slot.dirty = 1
+            slot.last_memory_ns = 0
+            if slot.wants_pss:
+                slot.last_pss_ns = 0
+            if all_:
+                slot.last_report_ns = slot.last_io_ns = slot.last_detail_ns = 0
+            pthread_mutex_unlock(&slot.work_lock)
+
+    cdef void look_now(self) noexcept nogil:
+        cdef uint64_t measured
+        cdef int turn
+        self.c.last_sweep_ns = 0
+        for turn in range(MOST_TURNS):
+            measured = self.c.pss_count
+            self.make_due(turn == 0)
+            c_tick(self.c)
+            if self.c.pss_count == measured:  # whose shares were read counts from the next tick on
+                break
+
+    def look(self):
+        """Sample every slot now and in full, whether it is due or not, new processes included. Only without a thread.
+
+        However long the last look is ago, the time since then is no gap. One caller at a time. Raises RuntimeError while the
+        thread runs.
+        """
+        if self.c.running:
+            raise RuntimeError("the sampler's own thread ticks")
+        with nogil:
+            self.look_now()
+
     def stats(self):
         """Return what the sampler did and cost so far."""
         cdef clockid_t clock
@@ -348,7 +394,7 @@ cdef class Sampler:
         self,
         int32_t shim_pid,
         int32_t main_pid,
-        str directory not None,
+        str directory=None,
         *,
         str cgroup_v2 not None="",
         str cgroup_v1_memory not None="",
@@ -362,11 +408,11 @@ cdef class Sampler:
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
-        The first sample is taken before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from
-        memory.stat of `cgroup_v2` or `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by
-        `tariff`, or by the default one. `main_start_ticks` (0 = not known) says with `main_pid` who is
-        meant. `attached`: that process ran before and is not below the shim. It is metered from now on, with its descendants if
-        they are included. Raises MemoryError.
+        Without a directory nothing is kept: there is no report block, no meter page and no history. The first sample is taken
+        before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from memory.stat of `cgroup_v2` or
+        `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by `tariff`, or by the default one.
+        `main_start_ticks` (0 = not known) says with `main_pid` who is meant. `attached`: that process ran before and is not below
+        the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
         """
         cdef c_Slot *slot
         cdef c_Look look
@@ -384,10 +430,11 @@ cdef class Sampler:
         slot.spec_total_size = total_size
         slot.tariff = self.kept_tariff(DEFAULT_TARIFF if tariff is None else tariff)
         try:
-            slot.directory = c_copy(directory)
-            slot.report_path = c_copy(directory + "/task/report")
-            slot.meter_path = c_copy(directory + "/meter")
-            slot.gone_path = c_copy(directory + "/gone")
+            if directory is not None:
+                slot.directory = c_copy(directory)
+                slot.report_path = c_copy(directory + "/task/report")
+                slot.meter_path = c_copy(directory + "/meter")
+                slot.gone_path = c_copy(directory + "/gone")
             slot.hold = HOLD_PROCESSES
             for cgroup, name, v1 in ((cgroup_v2, "cpu.stat", False), (cgroup_v1_cpuacct, "cpuacct.usage", True)):
                 if slot.cgroup == NULL and cgroup and os.path.exists(f"{cgroup}/{name}"):
@@ -471,6 +518,16 @@ cdef class Sampler:
         cdef c_Slot *slot = self.slot_of(handle)
         return slot.view.shown.ready != 0
 
+    def is_empty(self, uint64_t handle):
+        """Tell whether nobody of the tree lived at the last tick; zombies do not."""
+        cdef c_Slot *slot = self.slot_of(handle)
+        cdef bint empty
+        with nogil:
+            pthread_mutex_lock(&slot.work_lock)
+            empty = c_is_empty(slot)
+            pthread_mutex_unlock(&slot.work_lock)
+        return bool(empty)
+
     def read(self, uint64_t handle):
         """Return what is known as of the last tick."""
         cdef c_Slot *slot = self.slot_of(handle)
@@ -481,14 +538,16 @@ cdef class Sampler:
         return reading
 
     def history(self, uint64_t handle, double from_time=0.0, double to_time=0.0, double resolution_seconds=0.0):
-        """Return what `historyfile.read_history` does, with what is not written yet."""
+        """Return what `historyfile.read_history` does, with what is not written yet. Raises ValueError without a directory."""
         cdef c_Slot *slot = self.slot_of(handle)
         cdef c_History history
         cdef char *directory = NULL
         check_range(from_time, to_time, resolution_seconds)
+        if slot.directory == NULL:
+            raise ValueError("without a directory there is no history")
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
-            if slot.handle == handle:
+            if slot.handle == handle and slot.directory != NULL:
                 history = slot.history
                 directory = strdup(slot.directory)
             pthread_mutex_unlock(&slot.work_lock)

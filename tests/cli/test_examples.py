@@ -59,6 +59,7 @@ def test_stubborn_ends_by_force_and_leaves_nothing(shared_daemon):
     [
         [sys.executable, "crunch.py", "--seconds", "0.2", "--workers", "1"],
         [sys.executable, "memory.py", "--mib", "16", "--seconds", "0.5"],
+        [sys.executable, "meter_tree.py"],
         ["sh", "pipeline.sh", "1000"],
         [sys.executable, "stubborn.py", "--seconds", "0.2"],
     ],

@@ -35,10 +35,12 @@ from metercore.launch import Launcher
 from metercore.meterpage import read_meter
 from metercore.paths import open_beneath
 from metercore.peak import Peak
+from metercore.processmeter import ProcessMeter
 from metercore.rate import Rate
 from metercore.report import ReportBlock, parse_report
 from metercore.sampler import Sampler
 from metercore.settle import settle_files
+from metercore.systemmeter import SystemMeter
 from metercore.tariff import Tariff
 from metercore.tokens import Tokens
 from metercore.tree import ProcessTree
@@ -54,6 +56,7 @@ STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
 MADE_BY_OTHERS = {
     "reading.Reading": "made by Sampler.read and settle_files",
     "sampler.SamplerStats": "a tuple, made by Sampler.stats",
+    "systemmeter.SystemReading": "a tuple, made by SystemMeter.sample",
     "gpu.Gpu": "a tuple, made by GpuMonitor.gpus",
     "gpu.GpuProcess": "a tuple, made by GpuMonitor.processes",
     "backend.Backend": "a tuple, made by examine",
@@ -83,9 +86,9 @@ def case(*names: str) -> Callable[[Case], Case]:
 
 
 def public() -> set[str]:
-    """Every public class and function, from the stubs."""
+    """Every public class and function, from the stubs, and from what is not compiled."""
     found = set()
-    for stub in STUBS.glob("*.pyi"):
+    for stub in [*STUBS.glob("*.pyi"), *STUBS.glob("[!_]*.py")]:
         for node in ast.parse(stub.read_text()).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 found.add(f"{stub.stem}.{node.name}")
@@ -373,7 +376,12 @@ def samplers(directory: Path) -> None:
         sampler.is_ready(handle)
         sampler.finish(handle)
         failing(sampler.read, handle)
-        failing(sampler.open, 1, 1)
+        failing(sampler.open, 1, 1, 5)
+        sampler.look()
+        sampler.is_empty(kept)
+        bare = sampler.open(0, os.getpid(), attached=True)
+        sampler.look()
+        failing(sampler.history, bare)
         failing(sampler.finish, kept, reaped_cpu_ns=-1)
         failing(sampler.set_earlier, kept, 5, 2**200)
         failing(sampler.set_earlier, kept, 5, 5, custom={"pages": -7})
@@ -408,6 +416,32 @@ def monitors(directory: Path) -> None:
     probe(nvml.library)
     probe(directory / "none.so")
     failing(GpuMonitor, "x", 0.0)
+
+
+@case("processmeter.ProcessMeter")
+def process_meters(directory: Path) -> None:
+    with ProcessMeter(os.getpid(), measure_uss=True) as meter:
+        meter.sample()
+        next(iter(meter.watch()))
+        assert meter.is_running()
+        failing(meter.watch, 0.0)
+    failing(meter.sample)
+    meter.close()
+    ProcessMeter(os.getpid(), include_descendants=False, hz=20.0).sample()  # and is collected with its thread running
+    failing(ProcessMeter, NOBODY_HAS_THIS_PID)
+    failing(ProcessMeter, os.getpid(), backend="magic")
+    failing(ProcessMeter, os.getpid(), hz=0.0)
+
+
+@case("systemmeter.SystemMeter")
+def system_meters(directory: Path) -> None:
+    meter = SystemMeter()
+    meter.sample()
+    assert meter.sample().memory_total_bytes
+    (directory / "stat").write_text("cpu  1 2 3 4\ncpu900 1 2 3 4\n")
+    SystemMeter(proc=str(directory)).sample()
+    (directory / "stat").unlink()
+    failing(SystemMeter, proc="/none")
 
 
 @case("backend.examine", "backend.source_of", "backend.name_of")
