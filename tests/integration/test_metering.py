@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from metercore import bpf
 from taskmeter.v1 import task_pb2, usage_pb2
 from tests.daemon import Daemon
 from tests.integration.helpers import end_of, read, start_python, status_of, wait_for_output
@@ -59,10 +60,30 @@ signal.pause()
 """
 
 
-@pytest.fixture(params=["auto", "v1", "off"], ids=["cgroup", "cgroup-v1", "processes"])
+METERS = {
+    "cgroup": ("--cgroup", "auto"),
+    "cgroup-v1": ("--cgroup", "v1"),
+    "clock": ("--cgroup", "off", "--meter-backend", "clock"),
+    "procfs": ("--cgroup", "off", "--meter-backend", "procfs"),
+}
+if bpf.probe() is None:
+    METERS["bpf"] = ("--cgroup", "off", "--meter-backend", "bpf")
+
+
+@pytest.fixture(params=METERS)
 def metered(request: pytest.FixtureRequest, make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon with cgroups where there are any, and one that must do without."""
-    return make_daemon("--cgroup", request.param).start()
+    """A daemon with cgroups of either version where there are any, and such as must do without."""
+    return make_daemon(*METERS[request.param]).start()
+
+
+def test_the_daemon_says_what_it_meters_with(metered: Daemon) -> None:
+    token = start_python(metered.calls, "import time\nwhile True: time.sleep(0.01)")
+    wait_until(lambda: status_of(metered.calls, token).metrics.source, "it is metered")
+    info = metered.calls.GetServerInfo()
+    source = status_of(metered.calls, token).metrics.source
+    assert usage_pb2.MetricsSource.Name(source) == f"METRICS_SOURCE_{info.cpu_source.upper()}"
+    if "--meter-backend" in metered.options:
+        assert info.meter_backend == info.cpu_source == metered.options[-1]
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(1000, 0.002), (8, 0.25)])

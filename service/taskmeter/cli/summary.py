@@ -87,6 +87,8 @@ def summary_lines(status: TaskStatus) -> list[tuple[str, str]]:
     parts = f"cpu {human.tokens(tokens.cpu_utilization)} · memory {human.tokens(tokens.cpu_memory)}"
     if tokens.gpu_memory or tokens.gpu_utilization:
         parts += f" · gpu {human.tokens(tokens.gpu_memory + tokens.gpu_utilization)}"
+    for name, priced in tokens.custom.items():
+        parts += f" · {escape(name)} {human.tokens(priced)}"
     parts = f" ({parts})" if tokens.total else ""
     lines.append(("cost", f"{human.tokens(tokens.total)} tokens{parts} = {human.money(tokens.total)}"))
     return lines
@@ -106,8 +108,12 @@ def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
             human.plural(metrics.thread_count or 0, "thread", "threads"),
         ]
         lines.append(("now", " · ".join(parts)))
+    if parts := _kernel(status):
+        lines.append(("kernel", " · ".join(parts)))
     if status.eta_seconds is not None:
         lines.append(("eta", human.about(status.eta_seconds)))
+    elif status.stalled:
+        lines.append(("eta", "stalled: no progress for ten times its usual pause"))
     if status.waiting_reason or status.queue_position is not None:
         lines.append(("waiting", ", ".join(filter(None, [escape(status.waiting_reason), words.detail(status)]))))
     for label, text in (
@@ -147,6 +153,32 @@ def _gpus_now(metrics: TaskMetrics) -> list[str]:
     return [
         f"GPU {gpu['index']} {human.percent(gpu['utilizationPercent'])} {human.size(gpu['memoryBytes'])}" for gpu in metrics.gpus
     ]
+
+
+def _kernel(status: TaskStatus) -> list[str]:
+    """Return what the kernel counts beside processor time and memory, as far as it does here."""
+    metrics = status.metrics
+    parts = []
+    if metrics.open_file_count is not None and not status.completed:
+        parts.append(human.plural(metrics.open_file_count, "open file", "open files"))
+    for total, rest, noun, how in (
+        (metrics.voluntary_switch_count, metrics.involuntary_switch_count, "context switches", "forced"),
+        (metrics.minor_fault_count, metrics.major_fault_count, "page faults", "from disk"),
+    ):
+        if total is not None:
+            forced = f" ({human.count(rest)} {how})" if rest else ""
+            parts.append(f"{human.count(total + (rest or 0))} {noun}{forced}")
+    if metrics.uss_bytes is not None:
+        parts.append(f"{human.size(metrics.uss_bytes)} of its own")
+    waits = (
+        ("CPU", metrics.cpu_pressure_percent),
+        ("memory", metrics.memory_pressure_percent),
+        ("disk", metrics.io_pressure_percent),
+    )
+    shown = [f"{name} {human.percent(percent)}" for name, percent in waits if percent is not None and percent >= 1.0]
+    if shown and not status.completed:
+        parts.append(f"waits for {', '.join(shown)} of the time")
+    return parts
 
 
 def _timeline(status: TaskStatus) -> str:
