@@ -78,10 +78,9 @@ def metered(request: pytest.FixtureRequest, make_daemon: Callable[..., Daemon]) 
 
 def test_the_daemon_says_what_it_meters_with(metered: Daemon) -> None:
     token = start_python(metered.calls, "import time\nwhile True: time.sleep(0.01)")
-    wait_until(lambda: status_of(metered.calls, token).metrics.source, "it is metered")
     info = metered.calls.GetServerInfo()
-    source = status_of(metered.calls, token).metrics.source
-    assert usage_pb2.MetricsSource.Name(source) == f"METRICS_SOURCE_{info.cpu_source.upper()}"
+    source = usage_pb2.MetricsSource.Value(f"METRICS_SOURCE_{info.cpu_source.upper()}")
+    wait_until(lambda: status_of(metered.calls, token).metrics.source == source, f"it is metered by {info.cpu_source}")
     if "--meter-backend" in metered.options:
         assert info.meter_backend == info.cpu_source == metered.options[-1]
 
