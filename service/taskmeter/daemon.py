@@ -12,6 +12,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -116,6 +117,19 @@ def _memory_source(cgroups: Cgroups) -> str:
     return "pss"
 
 
+def _raise_open_files() -> tuple[int, int]:
+    """Use as many descriptors as the hard limit allows, for metering; return the limits as they were, which tasks get.
+
+    The soft limit is low for the sake of select(2), which programs that were not asked may still use.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:  # such as RLIM_INFINITY above fs.nr_open
+        log.debug("the limit of open files stays at %d: %s", soft, error)
+    return soft, hard
+
+
 def _meter(settings: Settings) -> LocalMeter:
     try:
         return LocalMeter(
@@ -153,7 +167,7 @@ async def _serve(settings: Settings) -> int:
     key = ensure_admin_key(state_dir / "admin.key")
     codec = ProtoCodec()
     store = SqliteStore(state_dir / "taskmeter.db", codec)
-    executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup)
+    executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
     await executor.start()
     meter = _meter(settings)
     scheduler = Scheduler(settings.max_running, settings.max_waiting)

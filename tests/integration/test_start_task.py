@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -181,3 +182,19 @@ def test_a_full_queue_is_refused_with_a_time_to_retry(make_daemon: Callable[...,
     failure = failure_of(calls.StartTask, spec={"command": {"argv": ["true"]}})
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
     assert failure.retry_seconds
+
+
+def test_the_daemon_uses_all_descriptors_it_may_and_tasks_have_the_limit_they_would_have(
+    make_daemon: Callable[..., Daemon],
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        daemon = make_daemon().start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert daemon.process is not None
+    assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    token = start_python(daemon.calls, "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))")
+    end_of(daemon.calls, token)
+    assert read(daemon.calls, token).decode().strip() == str((512, hard))

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import os
+import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,8 @@ class LocalExecutor:
     """Implements `core.ports.Executor` on one event loop; a native thread of its own does what could block it.
 
     `ids`: (uid, gid) that tasks run as; only a root daemon can have others than its own, and its state directory has to be
-    traversable for them. `packaged_shim`: for tests.
+    traversable for them. `open_files`: the (soft, hard) RLIMIT_NOFILE that tasks get, if not this process's own.
+    `packaged_shim`: for tests.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class LocalExecutor:
         store_id: str,
         cgroup: str = "auto",
         ids: tuple[int, int] | None = None,
+        open_files: tuple[int, int] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         packaged_shim: Path = PACKAGED,
     ) -> None:
@@ -67,6 +70,9 @@ class LocalExecutor:
         self._store_id = store_id
         self._cgroup_setting = cgroup
         self._ids = ids
+        # RLIM_INFINITY is -1 in Python and all ones in C.
+        limits = [limit % 2**64 for limit in open_files or ()]
+        self._rlimits = ((resource.RLIMIT_NOFILE, limits[0], limits[1]),) if limits else ()
         self._loop = loop
         self._packaged_shim = packaged_shim
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -214,6 +220,7 @@ class LocalExecutor:
                 uid=uid,
                 gid=gid,
                 grace_ns=int(spec.grace_period_seconds * _NS),
+                rlimits=self._rlimits,
                 deadline_boottime_ns=deadline,
             )
         )
