@@ -191,7 +191,7 @@ cdef void c_read_counts(c_Slot *slot) noexcept nogil:
     if count <= 0:  # the tree has ended: the counts of its last sample stay
         return
     slot.process_count = count
-    snprintf(path, 4200, b"%s/cgroup.threads", slot.cgroup)
+    snprintf(path, 4200, b"%s/cgroup.threads" if slot.cgroup_is_v2 else b"%s/tasks", slot.cgroup)
     count = c_read_ids(path, NULL, 0)
     if count > 0:
         slot.thread_count = count

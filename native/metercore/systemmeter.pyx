@@ -104,6 +104,11 @@ cdef class SystemMeter:
 
     `proc` is where procfs is mounted. Raises OSError when that is no directory; a file that is missing or malformed there, and
     what a kernel does not keep, is None.
+
+    >>> meter = SystemMeter()
+    >>> reading = meter.sample()
+    >>> 0 < reading.memory_used_bytes < reading.memory_total_bytes
+    True
     """
 
     cdef bytes proc

@@ -14,8 +14,9 @@ import pytest
 from metercore.details import count_open_files, read_pressure, read_switches
 from metercore.sampler import Sampler
 from metercore.uss import read_uss
+from tests.native.backends import Backend, each_backend
 from tests.native.conftest import Plant
-from tests.native.trees import MIB, python
+from tests.native.trees import MIB, plant, python
 from tests.waiting import wait_until
 
 EARLY = 100
@@ -164,3 +165,25 @@ def test_recent_peaks_forget_and_peaks_do_not(planted: Plant) -> None:
     reading = sampler.read(handle)
     assert reading.recent_peak_memory_bytes < 80 * MIB
     assert reading.peak_memory_bytes >= 80 * MIB
+
+
+@each_backend
+def test_processes_and_threads_are_counted(backend: Backend, tmp_path: Path) -> None:
+    code = """
+import os, signal, threading
+if os.fork() == 0: signal.pause()
+for _ in range(3): threading.Thread(target=signal.sigwait, args=([signal.SIGUSR1],), daemon=True).start()
+open("up.new", "w").write("up\\n")
+os.rename("up.new", "up")
+signal.pause()
+"""
+    tree = plant(tmp_path, *python(code), cgroup=backend.cgroup)
+    try:
+        tree.wait_for("up")
+        sampler = backend.make(start=False)
+        handle = backend.open(sampler, tree)
+        sampler.look()
+        reading = sampler.read(handle)
+        assert (reading.process_count, reading.thread_count) == (2, 5)
+    finally:
+        tree.close()

@@ -1,4 +1,4 @@
-"""The examples in the documentation of the numeric classes run, and their stubs say what they say."""
+"""The examples in the documentation of the numeric classes and the meters run, and their stubs say what they say."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 import metercore
 
-MODULES = ("rate", "window", "peak", "epochs", "counter", "tokens", "tariff", "limit", "eta")
+MODULES = ("rate", "window", "peak", "epochs", "counter", "tokens", "tariff", "limit", "eta", "systemmeter")
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [*MODULES, "processmeter"])
 def test_examples_run_as_written(name: str) -> None:
     module = importlib.import_module(f"metercore.{name}")
     classes = [each for each in vars(module).values() if inspect.isclass(each) and each.__module__ == module.__name__]

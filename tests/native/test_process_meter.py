@@ -16,7 +16,7 @@ from metercore import ProcessMeter
 from metercore.sampler import Sampler
 from tests.native.test_attached import STEPS
 from tests.native.trees import MIB
-from tests.native.users import NOBODY, as_nobody
+from tests.native.users import as_nobody
 from tests.targets import Targets, go_on, hear, wait_until_dead
 from tests.waiting import wait_until
 
@@ -246,7 +246,7 @@ def test_who_does_not_run_cannot_be_metered(targets: Targets) -> None:
         ProcessMeter(os.getpid(), hz=1000.0)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has processes that others may not look into")
+@pytest.mark.root
 def test_what_an_ordinary_user_may_not_read_is_absent_and_the_rest_is_measured(targets: Targets) -> None:
     target = targets.python(STEPS + "held = bytearray(b'x') * (30 << 20); child(0); step(); burn(0.3); step()")
     hear(target)
@@ -261,7 +261,6 @@ def test_what_an_ordinary_user_may_not_read_is_absent_and_the_rest_is_measured(t
             go_on(target)
             wait_until(lambda: meter.sample().cpu_ns > 0.29e9, "its CPU is seen")
 
-    assert os.getuid() != NOBODY
     as_nobody(meter)
 
 
