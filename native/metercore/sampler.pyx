@@ -6,7 +6,7 @@ take its first and last sample in the calling thread, with the GIL released.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strdup
 from posix.signal cimport sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, clockid_t, timespec
@@ -34,7 +34,6 @@ from metercore._c.pthread cimport (
 )
 from metercore.backend cimport c_backend_close, c_backend_open, c_Look
 from metercore.clock cimport c_monotonic_ns
-from metercore.descriptors cimport c_keep_closed
 from metercore.encode cimport HOT_BYTES, c_encode_hot, c_GpuNames
 from metercore.errors cimport raise_errno
 from metercore.gpu cimport GpuMonitor, c_gpu_table_free
@@ -42,8 +41,10 @@ from metercore.history cimport c_History, c_history_answer, c_history_flush
 from metercore.limit cimport c_cpu_mounts
 from metercore.memory cimport c_is_empty
 from metercore.meterpage cimport c_meter_store, c_meter_write
+from metercore.parents cimport c_parents_close, c_parents_find, c_parents_open
 from metercore.publish cimport GAP_INTERVALS
 from metercore.reading cimport Reading
+from metercore.roots cimport c_roots_close, c_roots_note, c_roots_open
 from metercore.sample cimport c_integrated_realtime, c_persist, c_sample, c_start
 from metercore.settle cimport c_Ending, c_fill_ending, c_final_view, c_settle
 from metercore.slots cimport (
@@ -133,7 +134,8 @@ cdef class Sampler:
         if self.c == NULL:
             raise MemoryError
         c_slots_open(&self.c.slots)
-        pthread_mutex_init(&self.c.roots_lock, NULL)
+        c_parents_open(&self.c.parents)
+        c_roots_open(&self.c.roots)
         pthread_mutex_init(&self.c.wake_lock, NULL)
         pthread_condattr_init(&attributes)
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
@@ -156,26 +158,22 @@ cdef class Sampler:
             self.start()
 
     def __dealloc__(self):
-        cdef int n
         cdef c_KeptNames *names
         if self.c == NULL:
             return
         self.join()
-        for n in range(self.c.parent_count):
-            c_keep_closed(&self.c.parents[n].descriptor)
-            free(self.c.parents[n].path)
         c_slots_close(&self.c.slots)
+        c_parents_close(&self.c.parents)
+        c_roots_close(&self.c.roots)
         c_tree_close(&self.c.tree)
         c_backend_close(&self.c.backend)
         pthread_cond_destroy(&self.c.wake)
         pthread_mutex_destroy(&self.c.wake_lock)
-        pthread_mutex_destroy(&self.c.roots_lock)
         c_gpu_table_free(&self.c.gpus)
         while self.c.gpu_names != NULL:
             names = self.c.gpu_names
             self.c.gpu_names = names.before
             free(names)
-        free(self.c.roots)
         free(self.c.work)
         free(self.c.work_handles)
         free(self.c)
@@ -344,51 +342,11 @@ cdef class Sampler:
             raise KeyError(handle)
         return slot
 
-    cdef void add_root(self, c_Slot *slot, bint added) noexcept nogil:
-        """Note for the next tick that the descendants of the slot's root belong to it, or no longer do."""
-        cdef void *more
-        pthread_mutex_lock(&self.c.roots_lock)
-        if self.c.root_count == self.c.root_room:
-            more = realloc(self.c.roots, (self.c.root_room * 2 + 16) * sizeof(self.c.roots[0]))
-            if more != NULL:
-                self.c.roots = <c_RootChange *>more
-                self.c.root_room = self.c.root_room * 2 + 16
-        if self.c.root_count < self.c.root_room:
-            self.c.roots[self.c.root_count].pid = slot.main_pid if slot.attached else slot.shim_pid
-            self.c.roots[self.c.root_count].owner = slot.handle
-            self.c.roots[self.c.root_count].added = added
-            self.c.root_count += 1
-        if added:
-            self.c.tree_slots += 1
-            self.c.youngest_ns = slot.last_tick_ns
-        else:
-            self.c.tree_slots -= 1
-        pthread_mutex_unlock(&self.c.roots_lock)
-
     cdef void quick_look(self, c_Look *look) noexcept nogil:
         """How a single slot is read outside of ticks: a pass would cost more than it saves, and its rows are the thread's."""
         look.source = self.c.backend.base
         look.rows = NULL
         look.now_ns = 0
-
-    cdef int parent_of(self, str cgroup, str name, bint v1) except -2:
-        """Find or add the entry of the cgroup around this one; -1 when there is none, or too many."""
-        cdef bytes path = os.fsencode(f"{os.path.dirname(cgroup)}/{name}")
-        cdef int n
-        for n in range(self.c.parent_count):
-            if <bytes>self.c.parents[n].path == path:
-                return n
-        if self.c.parent_count == MOST_PARENTS or not os.path.exists(path):
-            return -1
-        n = self.c.parent_count
-        self.c.parents[n].path = c_copy(os.fsdecode(path))
-        self.c.parents[n].descriptor = -1
-        self.c.parents[n].v1 = v1
-        self.c.parents[n].ran = 1
-        pthread_mutex_lock(&self.c.slots.lock)
-        self.c.parent_count += 1
-        pthread_mutex_unlock(&self.c.slots.lock)
-        return n
 
     def open(
         self,
@@ -443,7 +401,7 @@ cdef class Sampler:
                     slot.cgroup_is_v2 = not v1
                     slot.cpu_v1 = v1
                     slot.cpu_path = c_copy(f"{cgroup}/{name}")
-                    slot.parent = self.parent_of(cgroup, name, v1)
+                    slot.parent = c_parents_find(&self.c.parents, os.fsencode(f"{os.path.dirname(cgroup)}/{name}"), v1)
             if cgroup_v2 and os.path.exists(cgroup_v2 + "/memory.stat"):
                 slot.hold = HOLD_CGROUP_V2
                 slot.cgroup_memory = c_copy(cgroup_v2)
@@ -462,7 +420,7 @@ cdef class Sampler:
             pthread_mutex_lock(&slot.work_lock)
             c_start(slot, &self.c.context, &look, c_monotonic_ns() + self.c.skipped_ns)
             if slot.in_tree and slot.descendants:
-                self.add_root(slot, 1)
+                c_roots_note(&self.c.roots, slot, 1)
             pthread_mutex_unlock(&slot.work_lock)
             c_slot_list(&self.c.slots, slot)
         return handle
@@ -581,7 +539,7 @@ cdef class Sampler:
         view[0] = slot.view
         c_final_view(view, &slot.account, life_ns, slot.allowed_cores, self.c.context.online_cores)
         if slot.in_tree and slot.descendants:
-            self.add_root(slot, 0)
+            c_roots_note(&self.c.roots, slot, 0)
         c_slot_release(slot)
 
     def finish(

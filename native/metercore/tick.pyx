@@ -15,16 +15,17 @@ from metercore._c.pthread cimport (
 from metercore.backend cimport c_backend_look, c_Look
 from metercore.bpf cimport c_Bpf
 from metercore.clock cimport c_monotonic_ns, c_thread_cpu_ns
-from metercore.cpu cimport c_cgroup_total
 from metercore.gpu cimport c_gpu_copy
 from metercore.gpusum cimport c_gpu_take
 from metercore.memory cimport c_pss_candidates, c_pss_measure
 from metercore.procfs cimport c_ProcMemory, c_read_memory, c_read_rollup
 from metercore.publish cimport GAP_INTERVALS
+from metercore.parents cimport c_parents_read
+from metercore.roots cimport c_roots_apply
 from metercore.sample cimport c_sample
 from metercore.sampler cimport c_KeptNames, c_Sampler
 from metercore.slots cimport HOLD_PROCESSES, MOST_GPUS, c_member_add, c_Slot, c_slot_of
-from metercore.tree cimport c_tree_add_root, c_tree_remove_root, c_tree_sweep
+from metercore.tree cimport c_tree_sweep
 from metercore.uss cimport c_measure_uss
 
 cdef uint64_t SECOND = 1000000000u
@@ -41,27 +42,15 @@ cdef enum:
     PSS_BATCH = 64       # processes per slot and tick
 
 
-cdef void c_apply_roots(c_Sampler *s) noexcept nogil:
-    cdef uint32_t n
-    pthread_mutex_lock(&s.roots_lock)
-    for n in range(s.root_count):
-        if s.roots[n].added:
-            c_tree_add_root(&s.tree, s.roots[n].pid, s.roots[n].owner)
-        else:
-            c_tree_remove_root(&s.tree, s.roots[n].pid, s.roots[n].owner)
-    s.root_count = 0
-    pthread_mutex_unlock(&s.roots_lock)
-
-
 cdef bint c_sweep(c_Sampler *s, const c_Bpf *rows, uint64_t now_ns) noexcept nogil:
     """Look for new members if it is time; true when that was done, so that all slots know their members."""
     cdef uint64_t pause = SWEEP_NS
     cdef uint64_t before
     cdef uint32_t n
     cdef c_Slot *slot
-    if s.tree_slots == 0:
+    if s.roots.slot_count == 0:
         return 0
-    if now_ns < s.youngest_ns + YOUNG_NS:
+    if now_ns < s.roots.youngest_ns + YOUNG_NS:
         pause = YOUNG_SWEEP_NS
     pause = max(pause, s.sweep_cost_ns * SWEEP_COST_FACTOR)
     if now_ns + s.context.interval_ns // 2 < s.last_sweep_ns + pause:
@@ -197,20 +186,6 @@ cdef void c_copy_open(c_Sampler *s) noexcept nogil:
     pthread_mutex_unlock(&s.slots.lock)
 
 
-cdef void c_read_parents(c_Sampler *s) noexcept nogil:
-    """See under which cgroups anybody ran since the tick before. Read before their children: who runs later is seen next time."""
-    cdef uint64_t total_ns = 0
-    cdef int n, count
-    cdef bint known
-    pthread_mutex_lock(&s.slots.lock)
-    count = s.parent_count
-    pthread_mutex_unlock(&s.slots.lock)
-    for n in range(count):
-        known = c_cgroup_total(&s.parents[n].descriptor, s.parents[n].path, s.parents[n].v1, &total_ns)
-        s.parents[n].ran = not known or total_ns != s.parents[n].last_total_ns
-        s.parents[n].last_total_ns = total_ns
-
-
 cdef void c_name_gpus(c_Sampler *s) noexcept nogil:
     """Note what the GPUs are called, if that is new."""
     cdef c_KeptNames *kept = s.gpu_names
@@ -257,10 +232,10 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
     s.last_tick_ns = now_ns
     # In this order: a slot's root is noted before the slot is listed, so every slot in the copy takes part in the sweep.
     c_copy_open(s)
-    c_apply_roots(s)
+    c_roots_apply(&s.roots, &s.tree)
     c_backend_look(&s.backend, &look, s.tree.count, now_ns)
     swept = c_sweep(s, look.rows, now_ns)
-    c_read_parents(s)
+    c_parents_read(&s.parents)
     c_copy_gpus(s)
     for n in range(s.work_count):
         slot = s.work[n]
@@ -271,7 +246,7 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
             if slot.in_tree and look.rows != NULL:
                 now_ns = look.now_ns
             if now_ns > slot.last_tick_ns:
-                asleep = slot.parent >= 0 and not s.parents[slot.parent].ran
+                asleep = slot.parent >= 0 and not s.parents.all[slot.parent].ran
                 # A GPU is busy while its process sleeps.
                 if s.gpu != NULL and c_gpu_take(slot, &s.gpus, s.skipped_ns):
                     slot.quiet = 0
