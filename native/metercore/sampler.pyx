@@ -444,7 +444,7 @@ cdef class Sampler:
         c_int_wide(gpu_memory_byte_ns2, &gpu_low, &gpu_high)
         memset(counts, 0, sizeof(counts))
         for n in range(slot.tariff.custom_count):
-            counts[n] = (custom or {}).get(slot.tariff.custom[n].name.decode(), 0)
+            counts[n] = (custom or {}).get((<const char *>slot.tariff.custom[n].name).decode(), 0)
         pthread_mutex_lock(&slot.view_lock)
         slot.view.earlier_cpu_ns = cpu_ns
         slot.view.earlier_byte_ns2_low = low
