@@ -9,6 +9,9 @@
 #define TASKMETER_SHIM_ATTACH_H
 
 #define MAX_RELATIVES 16384
+/* Before a kill everybody has to be found: we are not their subreaper, so whoever is missed then is missed for good. Each look
+ * stops those it finds, so what forks comes to an end, however long we were kept from the processor in between. */
+#define KILL_PATIENCE_NS (5 * NS_PER_S)
 #define USAGE_EVERY_NS (200 * NS_PER_MS) /* what was not seen of the target's CPU when it is reaped is not billed … */
 #define USAGE_SLOWLY_NS NS_PER_S         /* … but who sleeps uses none */
 #define STATUS_EVERY_NS (20 * NS_PER_MS)
@@ -179,10 +182,12 @@ static bool take_relative(const struct found *which, int number)
     return fresh;
 }
 
-/* Look below the target and all that was found until nobody is new; each new one gets `number`, unless that is 0. */
-static void find_relatives(int number)
+/* Look below the target and all that was found until nobody is new, or patience is over; each new one gets `number`, unless
+ * that is 0.
+ */
+static void find_relatives(int number, uint64_t patience_ns)
 {
-    uint64_t end = now_ns(CLOCK_MONOTONIC) + STOP_PATIENCE_NS;
+    uint64_t end = now_ns(CLOCK_MONOTONIC) + patience_ns;
     int fresh;
     do {
         fresh = found_count = 0;
@@ -257,7 +262,7 @@ static void ask_target(void)
         return;
     bool gently = kill_at_ns > now_ns(CLOCK_MONOTONIC); /* however long the look takes */
     if (with_descendants)
-        find_relatives(0);
+        find_relatives(0, STOP_PATIENCE_NS);
     if (gently) {
         signal_pidfd(task.target, SIGTERM);
         signal_pidfd(task.target, SIGCONT);
@@ -278,7 +283,7 @@ static void kill_target(uint64_t now)
         if (main_alive)
             signal_pidfd(task.target, SIGSTOP);
         signal_relatives(SIGSTOP, 0);
-        find_relatives(SIGSTOP);
+        find_relatives(SIGSTOP, KILL_PATIENCE_NS);
         uint32_t killed = signal_relatives(SIGKILL, 0);
         gone.killed_count += first ? killed : (uint32_t)(relative_count - known);
     }

@@ -126,7 +126,7 @@ def test_all_sources_agree_on_the_total(family: tuple[Path, subprocess.Popen[byt
             own = tmp_path / found.name
             (own / "task").mkdir(parents=True)
             sampler = Sampler(start=False, backend=found.name)
-            samplers[found.name] = (sampler, sampler.open(os.getpid(), parent.pid, str(own)))
+            samplers[found.name] = (sampler, sampler.open(parent.pid, parent.pid, str(own)))  # its own root: nobody else is in it
     for _ in range(20):
         parent.stdin.write(b"x")
         parent.stdin.flush()
