@@ -76,27 +76,46 @@ static bool take_usage(void)
     return true;
 }
 
-/* A zombie's wait status is the last field of its stat, 52, shown as 0 to whom the kernel would not let trace it; /proc/PID/io
- * asks for the same right (fs/proc/array.c, fs/proc/base.c). */
+/* Whether `status` of a process has this id as its real, effective and saved one. */
+static bool has_ids(const char *status, const char *name, uint64_t id)
+{
+    char line[96], *end = put_text(line, name);
+    for (int i = 0; i < 3; i++)
+        end = put_text(put_number(end, id), "\t");
+    return strstr(status, line) != NULL;
+}
+
+/* Whether the kernel shows us what only who may trace the target sees (ptrace_may_access in kernel/ptrace.c): with CAP_SYS_PTRACE
+ * its io can be read; without, our ids have to be all of its. A zombie's own files belong to root, so that io alone would not do. */
+static bool may_trace(char *path, char *name, char *text, size_t size)
+{
+    put_text(name, "/io");
+    if (read_small(AT_FDCWD, path, text, size) > 0)
+        return true;
+    put_text(name, "/status");
+    return read_small(AT_FDCWD, path, text, size) > 0 && has_ids(text, "\nUid:\t", geteuid()) && has_ids(text, "\nGid:\t", getegid());
+}
+
+/* A zombie's wait status is the last field of its stat, 52; it is shown as 0 to whom the kernel would not let trace it
+ * (fs/proc/array.c), so a 0 counts only if we may. */
 static bool read_zombie(int *status)
 {
-    static char text[1024];
+    static char text[4096];
     char path[32], *name = put_number(put_text(path, "/proc/"), (uint64_t)main_pid);
     struct process process;
     uint64_t value = 0;
-    put_text(name, "/io");
-    if (read_small(AT_FDCWD, path, text, sizeof text) <= 0)
-        return false;
     put_text(name, "/stat");
     if (read_small(AT_FDCWD, path, text, sizeof text) <= 0 || !parse_stat(text, &process) || process.state != 'Z')
         return false;
     const char *p = strrchr(text, ')') + 1;
     for (int field = 3; p && field < 52; field++) /* p: the blank before it */
         p = strchr(p + 1, ' ');
-    if (!p || (p++, !take_number(&p, &value)) || process.start_ticks != started.start_ticks || !target_has_its_pid())
+    if (!p || (p++, !take_number(&p, &value)) || process.start_ticks != started.start_ticks)
+        return false;
+    if (!value && !may_trace(path, name, text, sizeof text))
         return false;
     *status = (int)value;
-    return true;
+    return target_has_its_pid();
 }
 
 static bool read_status(int *status)
