@@ -26,7 +26,7 @@ needs_bpf = pytest.mark.root  # root of the initial pid namespace, as in CI
 
 @pytest.fixture
 def family(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
-    """A process with many children that sleep, in an attempt directory."""
+    """A process with many children that sleep, in an attempt directory. It is the root itself: below us others may run."""
     (tmp_path / "task").mkdir()
     code = (
         f"import os, signal, sys\nfor _ in range({MANY}):\n"
@@ -62,7 +62,7 @@ def test_a_forced_source_is_used_or_refused_with_its_reason(name: str, family: t
         return
     directory, parent = family
     sampler = Sampler(start=False, backend=name)
-    handle = sampler.open(os.getpid(), parent.pid, str(directory))
+    handle = sampler.open(parent.pid, parent.pid, str(directory))
     for _ in range(2):
         sampler.tick(skip_seconds=1.0)
     reading = sampler.read(handle)
@@ -86,7 +86,7 @@ def test_a_pass_that_fails_is_replaced_in_the_same_tick_and_tried_again(family: 
     assert parent.stdin is not None
     assert parent.stdout is not None
     sampler = Sampler(start=False)
-    handle = sampler.open(os.getpid(), parent.pid, str(directory))
+    handle = sampler.open(parent.pid, parent.pid, str(directory))
     for _ in range(3):
         sampler.tick(skip_seconds=1.0)
     before = sampler.read(handle)
@@ -126,7 +126,7 @@ def test_all_sources_agree_on_the_total(family: tuple[Path, subprocess.Popen[byt
             own = tmp_path / found.name
             (own / "task").mkdir(parents=True)
             sampler = Sampler(start=False, backend=found.name)
-            samplers[found.name] = (sampler, sampler.open(parent.pid, parent.pid, str(own)))  # its own root: nobody else is in it
+            samplers[found.name] = (sampler, sampler.open(parent.pid, parent.pid, str(own)))
     for _ in range(20):
         parent.stdin.write(b"x")
         parent.stdin.flush()
