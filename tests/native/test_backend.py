@@ -74,9 +74,11 @@ def test_a_forced_source_is_used_or_refused_with_its_reason(name: str, family: t
 def test_few_processes_are_asked_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "task").mkdir()
     sampler = Sampler(start=False)
-    sampler.open(os.getppid(), os.getpid(), str(tmp_path))
-    sampler.tick(skip_seconds=1.0)
-    assert sampler.backend == "clock"
+    with subprocess.Popen(["sleep", "1000"]) as alone:
+        sampler.open(alone.pid, alone.pid, str(tmp_path))
+        sampler.tick(skip_seconds=1.0)
+        assert sampler.backend == "clock"
+        alone.kill()
 
 
 @needs_bpf
