@@ -8,4 +8,4 @@ cdef enum:
 cdef int32_t c_entry_count(const char *path) noexcept nogil
 cdef double c_pressure(const char *path) noexcept nogil
 cdef int32_t c_pids(c_Slot *slot, int32_t *pids) noexcept nogil
-cdef void c_take_details(c_Slot *slot, uint64_t now_ns, bint last) noexcept nogil
+cdef void c_take_details(c_Slot *slot, uint64_t now_ns, bint ran, bint last) noexcept nogil

@@ -236,20 +236,25 @@ cdef int32_t c_pids(c_Slot *slot, int32_t *pids) noexcept nogil:
     return count
 
 
-cdef void c_take_details(c_Slot *slot, uint64_t now_ns, bint last) noexcept nogil:
-    """Look at them as far as they are due; the caller holds work_lock. At its end a tree has no files and no threads."""
+cdef void c_take_details(c_Slot *slot, uint64_t now_ns, bint ran, bint last) noexcept nogil:
+    """Look at them as far as they are due; the caller holds work_lock. At its end a tree has no files and no threads.
+
+    `ran`: some member may have since the look before; if none did, only pressure can have changed.
+    """
     cdef int32_t[MOST_IDS] pids
     cdef uint64_t age = now_ns - min(slot.account.first_monotonic_ns, now_ns)
     cdef uint64_t pause = min(max(age // DETAIL_SHARE_OF_AGE, SECOND), DETAIL_NS)
     cdef int32_t count
     if last:
         return
+    c_take_pressure(slot)
+    if not ran:
+        return
     count = c_pids(slot, pids)
     if not 0 < count <= MOST_IDS:
         slot.open_file_count = ABSENT
         return
     c_take_files(slot, pids, count)
-    c_take_pressure(slot)
     if slot.last_detail_ns != 0 and now_ns < slot.last_detail_ns + pause:
         return
     slot.last_detail_ns = now_ns

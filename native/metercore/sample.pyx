@@ -472,7 +472,7 @@ cdef void c_sample(
         if first or last or slow or now_ns + context.interval_ns // 2 >= slot.last_io_ns + SECOND:
             slot.last_io_ns = now_ns
             c_take_io(slot)
-            c_take_details(slot, now_ns, last)
+            c_take_details(slot, now_ns, first or active, last)
     elif gap or not slot.dirty:
         c_hold_memory(slot, now_ns)
     if slow and not last:

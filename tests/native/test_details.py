@@ -43,7 +43,9 @@ def test_open_files_are_counted_as_psutil_counts_them(planted: Plant) -> None:
     files = "files = [open('/dev/null') for _ in range(100)]\nopen('up', 'w').write('up\\n')\nimport signal; signal.pause()"
     tree = planted(*python(files))
     tree.wait_for("up")
-    assert count_open_files(tree.main_pid) == psutil.Process(tree.main_pid).num_fds() >= 100
+    process = psutil.Process(tree.main_pid)
+    # The file that says "up" may still be about to be closed.
+    wait_until(lambda: count_open_files(tree.main_pid) == process.num_fds() >= 100, "both count the same")
 
 
 def test_switches_of_a_thread_are_those_of_getrusage() -> None:
