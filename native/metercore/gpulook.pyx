@@ -331,7 +331,7 @@ cdef int c_identify(c_GpuLook *look) noexcept nogil:
             pid = c_pid_here(&look.pids, reported, &start_ticks)
         look.uses[n].pid = pid
         look.uses[n].start_ticks = start_ticks
-    if look.pids.nested:
+    if look.pids.nested and look.use_count > 0:
         qsort(look.uses, look.use_count, sizeof(c_GpuProcess), c_by_pid)
     return 0
 
@@ -340,7 +340,8 @@ cdef int c_gather(c_GpuLook *look) noexcept nogil:
     """Turn all that was said into one use per process and GPU; 0 or -ENOMEM."""
     cdef c_GpuProcess *more
     cdef uint32_t at = 0
-    qsort(look.said, look.said_count, sizeof(c_Said), c_by_process)
+    if look.said_count > 0:  # qsort takes no NULL, and without any there is no list
+        qsort(look.said, look.said_count, sizeof(c_Said), c_by_process)
     if look.use_room < look.said_count:
         more = <c_GpuProcess *>realloc(look.uses, look.said_room * sizeof(c_GpuProcess))
         if more == NULL:
