@@ -108,8 +108,15 @@ def failing(function: Callable[..., object], *arguments: object, **named: object
 
 @case("procfs.parse_stat", "procfs.parse_statm", "procfs.parse_status", "procfs.parse_rollup", "procfs.parse_io")
 def parse_proc(directory: Path) -> None:
-    for name in ("stat", "statm", "status", "rollup", "io"):
-        parse = getattr(procfs, f"parse_{name}")
+    # Not looked up by names made here: the interpreter's cache of attributes would keep those, a new one every round.
+    parsers = {
+        "stat": procfs.parse_stat,
+        "statm": procfs.parse_statm,
+        "status": procfs.parse_status,
+        "rollup": procfs.parse_rollup,
+        "io": procfs.parse_io,
+    }
+    for name, parse in parsers.items():
         parse((CORPUS / name / "sleep").read_bytes())
         failing(parse, b"x")
         failing(parse, None)
