@@ -124,11 +124,26 @@ cdef bint c_held_by_processes(c_Slot *slot, bint fresh, uint64_t *bytes_, int *s
     return 1
 
 
+cdef void c_held_by_first(c_Slot *slot, uint64_t *bytes_) noexcept nogil:
+    """Read what the first process of the memory cgroup holds, if there is one."""
+    cdef c_ProcMemory now
+    cdef char[4200] path
+    cdef int32_t pid
+    snprintf(path, 4200, b"%s/cgroup.procs", slot.cgroup_memory)
+    if c_read_ids(path, &pid, 1) > 0 and c_read_memory(pid, &now) == 0:
+        bytes_[0] = now.anonymous_bytes + now.shared_bytes + now.swap_bytes
+
+
 cdef bint c_memory_held(c_Slot *slot, bint fresh, uint64_t *bytes_, int *source) noexcept nogil:
     """Read what the tree holds now and what the figure is made of; 0 when it cannot be read (any more)."""
     if slot.hold == HOLD_CGROUP_V2 or slot.hold == HOLD_CGROUP_V1:
         source[0] = MEMORY_CGROUP
-        return c_held_by_cgroup(slot, bytes_)
+        if not c_held_by_cgroup(slot, bytes_):
+            return 0
+        # Nobody lives on nothing: the kernel has not gathered the first pages yet, or main is not yet what it will be.
+        if bytes_[0] == 0:
+            c_held_by_first(slot, bytes_)
+        return 1
     if slot.hold != HOLD_PROCESSES:
         return 0
     if not slot.in_tree:

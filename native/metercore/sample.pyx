@@ -42,6 +42,8 @@ from metercore.rate cimport c_rate_now, c_rate_update
 from metercore.report cimport c_report_counters, c_report_text
 from metercore.slots cimport (
     ABSENT,
+    HOLD_CGROUP_V1,
+    HOLD_CGROUP_V2,
     SOURCE_CGROUP,
     SOURCE_NONE,
     c_Member,
@@ -62,6 +64,9 @@ cdef uint64_t SECOND = 1000000000u
 cdef uint64_t MEMORY_SHARE_OF_AGE = 10
 # … and everything once in this time although it is idle.
 cdef uint64_t SLOW_NS = 10 * 1000000000u
+# The kernel gathers a memory cgroup's statistics every two seconds (FLUSH_TIME in mm/memcontrol.c); until then they may lag
+# behind by 64 pages for each processor, which can be all that a small task holds.
+cdef uint64_t FLUSH_NS = 2100000000u
 # Published for so long, that a subscriber at 1 Hz sees it.
 cdef uint64_t GAP_SHOWN_NS = 2000000000u
 cdef uint64_t SOONEST_PERSIST_NS = 250000000u
@@ -404,7 +409,7 @@ cdef void c_remember(c_Slot *slot, const c_Context *context, uint64_t now_ns, bi
 
 cdef bint c_is_quiet(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     """Tell whether nothing that is shown will change before the tree runs again."""
-    if slot.dirty or slot.ran or slot.cores.now_cores != 0.0 or now_ns < slot.gap_until_ns:
+    if slot.dirty or slot.ran or slot.unsettled or slot.cores.now_cores != 0.0 or now_ns < slot.gap_until_ns:
         return 0
     if slot.view.shown.has_eta and slot.view.shown.eta_seconds != 0.0:  # it may stall
         return 0
@@ -457,6 +462,12 @@ cdef void c_sample(
         slot.gap_until_ns = now_ns + GAP_SHOWN_NS
     if not slot.dirty and not first:
         c_hold_memory(slot, slot.last_tick_ns)  # it slept up to there
+    if ran or first:
+        slot.last_ran_ns = now_ns
+        slot.unsettled = slot.hold == HOLD_CGROUP_V1 or slot.hold == HOLD_CGROUP_V2
+    elif slot.unsettled and now_ns >= slot.last_ran_ns + FLUSH_NS:
+        slot.unsettled = 0
+        slot.dirty = 1
     if ran:
         slot.dirty = 1
         slot.pss_stale = 1

@@ -233,6 +233,8 @@ cdef struct c_Slot:
     uint64_t gpu_held_bytes  # at account.gpu_monotonic_ns, known also while the driver does not answer; ABSENT = never told
     uint64_t gpu_sequence    # of the look last taken; 0 = GPUs are not measured
     uint64_t last_memory_ns
+    uint64_t last_ran_ns
+    bint unsettled           # what its cgroup says of its memory may still lag behind: see sample.pyx
     uint64_t last_io_ns
     uint64_t last_detail_ns
     bint no_pressure         # the kernel keeps none

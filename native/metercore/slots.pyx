@@ -131,6 +131,8 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     memset(s.gpus, 0, sizeof(s.gpus))
     memset(s.custom_counts, 0, sizeof(s.custom_counts))
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
+    s.last_ran_ns = 0
+    s.unsettled = 0
     s.next_report_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0
     s.allowed_cores = 1.0
     memset(&s.cores, 0, sizeof(s.cores))
