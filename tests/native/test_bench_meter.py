@@ -15,7 +15,7 @@ import pytest
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "bench.meter", "--quick"]
+COMMAND = [sys.executable, "-m", "bench.meter"]
 
 
 def members_in(session: int) -> list[int]:
@@ -34,7 +34,7 @@ def members_in(session: int) -> list[int]:
 
 @pytest.mark.slow
 def test_every_question_prints_its_table(tmp_path: Path):
-    done = subprocess.run([*COMMAND, "--plots", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([*COMMAND, "--quick", "--plots", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for title in (
         "What does one look at many processes cost",
@@ -54,7 +54,7 @@ def test_every_question_prints_its_table(tmp_path: Path):
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A run in a session of its own that has its processes by now."""
+    """A run in a session of its own that has its processes by now. Not a quick one: that could be over before it is disturbed."""
     bench = subprocess.Popen(
         [*COMMAND, "threads"],
         cwd=ROOT,
