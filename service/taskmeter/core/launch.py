@@ -33,6 +33,8 @@ async def launch(service: Service, entry: Entry) -> None:
         await settle_unstarted(service, entry, f"the supervisor could not be started: {error.strerror or error}")
         return
     async with entry.lock:
+        if entry.task.attempt != task.attempt:  # it has ended meanwhile, and another one began
+            return
         entry.launched = True
         stop = entry.task.stop
         if stop is not None:  # asked for while it was being spawned
@@ -55,8 +57,11 @@ async def _start_waiting(service: Service, token: str) -> None:
             service.scheduler.free_slot(token)
             return
         try:
+            if entry.task.attempt:  # the first one's directory was made when the task was accepted
+                spec = service.codec.encode_spec(entry.task.spec)
+                await service.executor.prepare(token, entry.task.attempt, spec)
             await advance(service, entry.task, [starting(service.boot_id)])
-        except TaskmeterError:  # disk full, store down: it waits on
+        except (TaskmeterError, OSError):  # disk full, store down: it waits on
             service.scheduler.free_slot(token)
             service.scheduler.enqueue(entry.task)
             service.call_later(RETRY_SECONDS, pump, service)

@@ -90,6 +90,8 @@ class Service:
                 entry = Entry(task)
                 if not task.ended:
                     self.live[task.token] = entry
+            if task.attempt != entry.task.attempt:
+                entry.launched = False
             entry.task = task
             entry.static = None
             self._ended.pop(task.token, None)
