@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from contextlib import suppress
 from typing import Any
 
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.ports import Launch
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import RETRY_SECONDS, settle_unstarted
-from taskmeter.errors import TaskmeterError
+from taskmeter.core.terminate import terminate
+from taskmeter.errors import PreconditionError, TaskmeterError
 from taskmeter.model.ids import new_incarnation
 from taskmeter.model.state import State
-from taskmeter.model.task import Task
+from taskmeter.model.task import Cause, Task
 
 
 def starting(boot_id: str) -> Step:
@@ -39,6 +41,9 @@ async def launch(service: Service, entry: Entry) -> None:
         stop = entry.task.stop
         if stop is not None:  # asked for while it was being spawned
             service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
+    if service.draining and stop is None:  # it was accepted just before: the drain has not seen it
+        with suppress(PreconditionError):
+            await terminate(service, task.token, task.tenant, cause=Cause.INTERRUPT)
 
 
 def pump(service: Service) -> None:
@@ -55,6 +60,10 @@ async def _start_waiting(service: Service, token: str) -> None:
     async with entry.lock:
         if entry.task.state is not State.NONE:
             service.scheduler.free_slot(token)
+            return
+        if service.draining:  # since it was given its slot
+            service.scheduler.free_slot(token)
+            service.scheduler.enqueue(entry.task)
             return
         try:
             if entry.task.attempt:  # the first one's directory was made when the task was accepted
