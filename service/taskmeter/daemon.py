@@ -233,10 +233,12 @@ async def _end_work_first(settings: Settings, service: Service, stopping: asynci
     if settings.drain_on_stop == "auto" and not service.draining and service.live:
         drain_now = await asyncio.to_thread(goes_down_with_us)
     if drain_now and not service.draining:
-        count = await drain(service, grace_seconds=None, reason="the host shuts down")
-        log.info("draining before the end: %d tasks are being interrupted", count)
+        await drain(service, grace_seconds=None, reason="the host shuts down")
     if not service.draining:
         return
+    count = len(service.scheduler.running)
+    if count:
+        log.info("draining: waiting for %d task%s to end; a second signal ends the daemon at once", count, "s"[: count > 1])
     stopping.clear()
     waits = [asyncio.ensure_future(drained(service)), asyncio.ensure_future(stopping.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -52,7 +52,7 @@ class Settings:
     gpu: str = "auto"
     """"auto" meters GPUs where NVIDIA's driver is, "off" never."""
     drain_on_stop: str = "auto"
-    """Whether SIGTERM interrupts all tasks first: "never"; "always"; "auto" if the host or the container goes down with the daemon."""
+    """Whether SIGTERM interrupts all tasks first: "never"; "always"; "auto" if the host or the container goes down with it."""
     auto: bool = False
     """Started by a client: exit after `auto_exit_seconds` without a live task or a call."""
     auto_exit_seconds: float = 600.0
