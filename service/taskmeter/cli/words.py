@@ -62,9 +62,9 @@ def detail(status: TaskStatus) -> str:
 
 
 def why_waiting(status: TaskStatus) -> str:
-    """Return why a task has not started, and how many are ahead of it."""
+    """Return how many are ahead of a task, and why it has not started."""
     place = detail(status) if status.queue_position is not None else ""
-    return ", ".join(filter(None, [escape(status.waiting_reason), place]))
+    return ", ".join(filter(None, [place, escape(status.waiting_reason)]))
 
 
 def signal_name(number: int) -> str:
