@@ -285,5 +285,8 @@ def test_retries_take_their_turn_like_everyone_and_hold_no_slot_while_they_wait(
     calls = make_daemon("--max-running", "1").start().calls
     first = start(calls, "false", retry=LONG)
     wait_for_retry(calls, first)
+    info = calls.GetServerInfo()
+    assert (info.running_count, info.waiting_count) == (0, 1)
     assert end_of(calls, start(calls, "true")).outcome == SUCCEEDED
     calls.Terminate(token=first)
+    assert calls.GetServerInfo().waiting_count == 0

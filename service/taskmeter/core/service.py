@@ -69,6 +69,8 @@ class Service:
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()
+        self.not_due: set[str] = set()
+        """Tasks in NONE that are not in the queue yet: their wait for the next attempt is not over."""
         self.attaching: dict[Target, Attach] = {}
         """Processes whose tasks are being accepted."""
         self.environment: dict[str, str] = {}

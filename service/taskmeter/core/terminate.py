@@ -84,6 +84,7 @@ async def _cancel_waiting(service: Service, entry: Entry, stop: StopOrder) -> No
     except BaseException:
         wait_turn(service, entry.task)
         raise
+    service.not_due.discard(task.token)
     finish(service, task, attempt=task.attempt)
 
 

@@ -17,10 +17,12 @@ LONGEST_TIMER_SECONDS = 60.0
 
 
 def wait_turn(service: Service, task: Task) -> None:
-    """Queue a task in NONE as soon as it is due; harmless if it is queued already. The caller pumps."""
+    """Queue a task in NONE as soon as it is due; harmless if it is queued already, or will be. The caller pumps."""
     left = task.wait.left_seconds(clock_seconds()) if task.wait is not None else 0.0
     if left > 0.0:
-        service.call_later(min(left, LONGEST_TIMER_SECONDS), _look_again, service, task.token, task.attempt)
+        if task.token not in service.not_due:
+            service.not_due.add(task.token)
+            service.call_later(min(left, LONGEST_TIMER_SECONDS), _look_again, service, task.token, task.attempt)
     elif service.scheduler.position(task.token) is None:
         service.scheduler.enqueue(task)
 
@@ -29,8 +31,7 @@ def _look_again(service: Service, token: str, attempt: int) -> None:
     entry = service.live.get(token)
     if entry is None or entry.task.attempt != attempt or entry.task.state is not State.NONE:
         return
-    if token in service.scheduler.running:
-        return  # it has its slot and is about to start
+    service.not_due.discard(token)
     wait_turn(service, entry.task)
     service.pump()
 
