@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,7 +160,7 @@ def test_a_stop_while_the_rest_of_a_failed_attempt_is_cleared_away_lets_no_other
     answer = calls.Terminate(token=token)
     assert answer.already_stopping
     ended = end_of(calls, token)
-    assert (ended.outcome, ended.exit_code, ended.attempt, ended.retries_used) == (FAILED, 7, 0, 0)
+    assert (ended.outcome, ended.exit_code, ended.attempt, ended.retries_used) == (CANCELLED, 7, 0, 0)
 
 
 def test_a_stop_of_a_running_retry_is_no_failure_to_retry(shared_daemon: Daemon) -> None:
@@ -170,6 +172,21 @@ def test_a_stop_of_a_running_retry_is_no_failure_to_retry(shared_daemon: Daemon)
     calls.Terminate(token=token)
     ended = end_of(calls, token)
     assert (ended.outcome, ended.attempt, ended.exit_code) == (CANCELLED, 1, 1)
+
+
+def test_a_stop_at_any_moment_of_fast_retries_is_the_last_thing_that_happens(shared_daemon: Daemon) -> None:
+    calls = shared_daemon.calls
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # shown when it fails
+    chance, pause = random.Random(seed), threading.Event()
+    for _ in range(40):
+        retry = {"max_retries": 1_000_000, "delay_seconds": chance.choice((0.0, 0.001))}
+        token = start(calls, "false", retry=retry)
+        pause.wait(chance.uniform(0, 0.05))  # the moment is what is tried
+        attempt = calls.Terminate(token=token).status.attempt
+        ended = end_of(calls, token)
+        assert (ended.state, ended.outcome, ended.attempt) == (task_pb2.TASK_STATE_CANCELLED, CANCELLED, attempt)
+        assert endings(calls, token)[-1] == (attempt, ended.state, CANCELLED)
 
 
 def test_a_retry_by_hand_keeps_tags_and_priority_and_is_not_counted(shared_daemon: Daemon) -> None:

@@ -7,7 +7,7 @@ import time
 from taskmeter.model.state import State
 from taskmeter.model.task import Task
 from taskmeter.model.usage import Integrals, Metrics, Tariff
-from taskmeter.rpc.convert.waiting import waiting_reason
+from taskmeter.rpc.convert.waiting import explain_wait
 from taskmeter.v1 import task_pb2, usage_pb2
 
 MIB = 1024.0 * 1024.0
@@ -67,7 +67,7 @@ def status_message(task: Task, *, metered: bool, queue_position: int | None = No
         message.unkillable_pids.extend(task.unkillable_pids)
     _timings(message.timings, task)
     if task.state is State.NONE:
-        message.waiting_reason = waiting_reason(task, time.clock_gettime(time.CLOCK_BOOTTIME))
+        message.waiting_reason = explain_wait(task, time.clock_gettime(time.CLOCK_BOOTTIME))
         if queue_position is not None:
             message.queue_position = queue_position
     if not metered:
