@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taskmeter.client.sync import SyncClient
     from taskmeter.errors import TaskmeterError
     from taskmeter.model.event import EventKind
+    from taskmeter.model.retry import RetryPolicy
     from taskmeter.model.state import Outcome, State
     from taskmeter.work import current
 
@@ -30,6 +31,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Outcome",
+    "RetryPolicy",
     "State",
     "SyncClient",
     "TaskStatus",
@@ -44,6 +46,7 @@ _HOME = {
     "Event": "taskmeter.client.status",
     "EventKind": "taskmeter.model.event",
     "Outcome": "taskmeter.model.state",
+    "RetryPolicy": "taskmeter.model.retry",
     "State": "taskmeter.model.state",
     "SyncClient": "taskmeter.client.sync",
     "TaskStatus": "taskmeter.client.status",

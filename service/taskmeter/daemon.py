@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from taskmeter import __version__
+from taskmeter.core.drain import drain, drained
 from taskmeter.core.recovery import recover
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
 from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
+from taskmeter.host import goes_down_with_us
 from taskmeter.logs import configure_logging
 from taskmeter.metering.meter import LocalMeter
 from taskmeter.model.task import LOCAL_NODE
@@ -211,6 +213,7 @@ async def _serve(settings: Settings) -> int:
     _announce(state_dir, server.targets, start_time)
     watcher = loop.create_task(_leave_when_idle(settings, service, activity, stopping)) if settings.auto else None
     await stopping.wait()
+    await _end_work_first(settings, service, stopping)
 
     if watcher is not None:
         watcher.cancel()
@@ -222,6 +225,25 @@ async def _serve(settings: Settings) -> int:
     (state_dir / "daemon.json").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     return 0
+
+
+async def _end_work_first(settings: Settings, service: Service, stopping: asyncio.Event) -> None:
+    """Interrupt all tasks if the host goes down too; of a daemon that drains, store their ends. A second signal ends this."""
+    drain_now = settings.drain_on_stop == "always"
+    if settings.drain_on_stop == "auto" and not service.draining and service.live:
+        drain_now = await asyncio.to_thread(goes_down_with_us)
+    if drain_now and not service.draining:
+        await drain(service, grace_seconds=None, reason="the host shuts down")
+    if not service.draining:
+        return
+    count = len(service.scheduler.running)
+    if count:
+        log.info("draining: waiting for %d task%s to end; a second signal ends the daemon at once", count, "s"[: count > 1])
+    stopping.clear()
+    waits = [asyncio.ensure_future(drained(service)), asyncio.ensure_future(stopping.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 def _announce(state_dir: Path, targets: list[str], start_time: float) -> None:

@@ -51,6 +51,8 @@ class Settings:
     """The file that was read; tariffs are read from it again on SIGHUP."""
     gpu: str = "auto"
     """"auto" meters GPUs where NVIDIA's driver is, "off" never."""
+    drain_on_stop: str = "auto"
+    """Whether SIGTERM interrupts all tasks first: "never"; "always"; "auto" if the host or the container goes down with it."""
     auto: bool = False
     """Started by a client: exit after `auto_exit_seconds` without a live task or a call."""
     auto_exit_seconds: float = 600.0
@@ -69,6 +71,7 @@ _ENVIRONMENT = (
     "measure_uss",
     "tariff",
     "gpu",
+    "drain_on_stop",
     "auto_exit_seconds",
     "log_level",
     "log_format",
@@ -159,6 +162,8 @@ def _checked(settings: Settings) -> Settings:
         raise _invalid("tariff", f"there is no tariff {settings.tariff!r}; known are {', '.join(sorted(settings.tariffs))}")
     if settings.gpu not in ("auto", "off"):
         raise _invalid("gpu", 'must be "auto" or "off"')
+    if settings.drain_on_stop not in ("auto", "always", "never"):
+        raise _invalid("drain_on_stop", 'must be "auto", "always" or "never"')
     if settings.log_format not in ("console", "json"):
         raise _invalid("log_format", 'must be "console" or "json"')
     if settings.log_level not in ("debug", "info", "warning", "error"):

@@ -282,6 +282,8 @@ def test_it_is_not_run_again_and_has_no_output(shared_daemon: Daemon, targets: T
         ("shared_work_directory", True),
         ("announces_ready", True),
         ("timeout_seconds", 5.0),
+        ("retry", {"max_retries": 1}),
+        ("requeue_on_interrupt", True),
     ],
 )
 def test_what_only_a_new_process_can_have_is_refused(shared_daemon: Daemon, targets: Targets, field: str, value: Any) -> None:

@@ -112,7 +112,6 @@ def test_all_bad_fields_are_named_at_once(shared_daemon: Daemon) -> None:
         {"python": {"function": "a:b"}},
         {"pipeline": {"definition_json": "{}"}},
         {"external": {"kind": "x"}},
-        {"command": {"argv": ["true"]}, "retry": {"max_retries": 1}},
         {"command": {"argv": ["true"]}, "queue": "gpu"},
         {"command": {"argv": ["true"]}, "idle_ttl_seconds": 5},
         {"command": {"argv": ["true"]}, "resources": {"cpu_cores": 1}},

@@ -45,6 +45,7 @@ def test_the_state_directory_is_found_as_other_tools_do(monkeypatch: pytest.Monk
         ({"sample_rate_hz": float("nan")}, "sample_rate_hz"),
         ({"cgroup": "maybe"}, "cgroup"),
         ({"gpu": "maybe"}, "gpu"),
+        ({"drain_on_stop": "sometimes"}, "drain_on_stop"),
         ({"listen": "0.0.0.0:80"}, "listen"),
         ({"listen": "localhost"}, "listen"),
         ({"listen": "127.0.0.1:70000"}, "listen"),

@@ -11,6 +11,7 @@ from typing import Self
 from taskmeter.client.status import TaskStatus
 from taskmeter.client.sync import SyncClient
 from taskmeter.errors import NotFoundError, TaskmeterError
+from taskmeter.model.state import State
 
 STREAMS = ("stdout", "stderr")
 MAX_QUEUED = 256
@@ -50,7 +51,7 @@ class Feed:
         interval_seconds: how often the status is wanted at most; None = only at the end.
         streams: which outputs to follow.
         last_lines: begin so many lines before the end of the output; None = at its beginning.
-        attempt: whose output; None = the newest attempt's.
+        attempt: whose output; None = the newest attempt's, and then that of each that follows.
     """
 
     def __init__(
@@ -146,21 +147,33 @@ class Feed:
             self._queue.put(status)
 
     def _follow_output(self, source: str) -> None:
+        """Follow one attempt's output, or if none was named that of the newest and of all that come after it."""
+        attempt = self._newest_attempt() if self._attempt is None else self._attempt
+        last_lines = self._last_lines
+        while True:
+            self._follow_attempt(source, attempt, last_lines)
+            if self._attempt is not None or self._stopping.is_set() or self._newest_attempt() <= attempt:
+                return
+            attempt += 1
+            last_lines = None
+
+    def _newest_attempt(self) -> int:
+        return self._client.wait_task(self._token, tuple(State)).attempt  # at once, and over a restart of the daemon
+
+    def _follow_attempt(self, source: str, attempt: int, last_lines: int | None) -> None:
         while True:
             try:
-                for chunk in self._client.read_file(
-                    self._token, source, attempt=self._attempt, follow=True, last_lines=self._last_lines
-                ):
+                for chunk in self._client.read_file(self._token, source, attempt=attempt, follow=True, last_lines=last_lines):
                     if self._stopping.is_set():
                         return
                     if chunk.data:
                         self._queue.put(Output(source, chunk.data, chunk.offset))
                 return
             except NotFoundError as error:
-                if error.reason != "FILE_NOT_FOUND" or self._ended.is_set():
-                    if error.reason == "FILE_NOT_FOUND":
-                        return
+                if error.reason != "FILE_NOT_FOUND":
                     raise
+                if self._ended.is_set() or self._newest_attempt() > attempt:  # it ended without having written
+                    return
             self._ended.wait(MISSING_FILE_SECONDS)
 
     def _lost(self, error: TaskmeterError) -> None:

@@ -162,8 +162,7 @@ def bar(part: int, total: int, width: int) -> RenderableType:
 
 def _why(status: TaskStatus) -> str:
     if status.state is State.NONE and not status.completed:
-        parts = [words.detail(status), escape(status.waiting_reason)]
-        return ", ".join(part for part in parts if part)
+        return words.why_waiting(status)
     return f"attempt {status.attempt + 1}" if status.attempt else ""
 
 

@@ -22,6 +22,11 @@ from taskmeter.errors import InvalidArgumentError
 )
 @click.option("--gpu", type=click.Choice(["auto", "off"]), help="Meter GPUs where NVIDIA's driver is, or never.")
 @click.option("--config", metavar="FILE", help="A TOML file with settings and tariffs; options and environment win over it.")
+@click.option(
+    "--drain-on-stop",
+    type=click.Choice(["auto", "always", "never"]),
+    help="Interrupt all tasks before SIGTERM ends the daemon; auto: if the host or its container goes down with it.",
+)
 @click.option("--auto", is_flag=True, help="Exit after ten minutes without a live task or a client.")
 @click.option("--drain", is_flag=True, help="Do not serve: have the running daemon refuse new work and end all tasks.")
 @click.option("--grace", "grace_seconds", type=options.SPAN, metavar="TIME", help="With --drain: kill what is left after TIME.")
@@ -33,7 +38,8 @@ def serve(
     """Run the daemon in the foreground; one line beginning with "ready" on stdout says that it serves.
 
     SIGHUP reads the tariffs of the config file again. SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next
-    one takes them over. The exit code is 4 if another daemon has the state directory.
+    one takes them over. If tasks are being drained it stays until they have ended, or until a second signal. The exit code is
+    4 if another daemon has the state directory.
     """
     if drain:
         return _drain(target, state_dir, grace_seconds, as_json=as_json)

@@ -11,6 +11,7 @@ import click
 
 from taskmeter.cli import stdin
 from taskmeter.cli.options import PAIR, SPAN
+from taskmeter.cli.retries import RETRY_OPTIONS, make_policy
 
 if TYPE_CHECKING:
     from taskmeter.v1.task_pb2 import TaskSpec
@@ -33,6 +34,7 @@ _OPTIONS = [
     click.option("--total", "total_count", type=click.IntRange(min=0), default=0, metavar="N", help="How many items it will do."),
     click.option("--tariff", default="", metavar="NAME", help="What it is billed by; default: the daemon's default."),
     click.option("--merge-stderr", is_flag=True, help="Write its stderr into its stdout, in exact order."),
+    *RETRY_OPTIONS,
     click.option("--idempotency-key", default="", metavar="KEY", help="The same key again returns the same task."),
 ]
 
@@ -60,6 +62,8 @@ def make_spec(
     total_count: int,
     tariff: str,
     merge_stderr: bool,
+    requeue: bool,
+    **retry_fields: Any,
 ) -> TaskSpec:
     """Build the spec: the command as it would run from this shell, with this directory, environment and umask."""
     from taskmeter.client.requests import command_spec
@@ -84,6 +88,8 @@ def make_spec(
         tariff=tariff,
         umask=_umask(),
         merge_stderr=merge_stderr,
+        retry=make_policy(**retry_fields),
+        requeue_on_interrupt=requeue,
     )
 
 

@@ -115,7 +115,7 @@ def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
     elif status.stalled:
         lines.append(("eta", "stalled: no progress for ten times its usual pause"))
     if status.waiting_reason or status.queue_position is not None:
-        lines.append(("waiting", ", ".join(filter(None, [escape(status.waiting_reason), words.detail(status)]))))
+        lines.append(("waiting", words.why_waiting(status)))
     for label, text in (
         ("says", status.status),
         ("works on", status.current_object),
@@ -125,7 +125,7 @@ def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
         ("queue", status.queue),
         ("node", status.node),
         ("pid", str(status.pid or "")),
-        ("attempt", f"{status.attempt + 1}" if status.attempt else ""),
+        ("attempt", _attempts(status)),
         ("tags", " ".join(f"{key}={value}" for key, value in status.tags.items())),
         ("metadata", " ".join(f"{key}={value}" for key, value in status.metadata.items())),
         ("unkillable", " ".join(map(str, status.unkillable_pids))),
@@ -135,6 +135,11 @@ def more_lines(status: TaskStatus) -> list[tuple[str, str]]:
     lines += [("error", escape(text)) for text in status.errors[-5:]]
     lines += [("warning", escape(text)) for text in status.warnings[-5:]]
     return lines
+
+
+def _attempts(status: TaskStatus) -> str:
+    used = f"{status.retries_used} of {human.plural(status.max_retries, 'retry', 'retries')} used" if status.max_retries else ""
+    return " · ".join(filter(None, [f"{status.attempt + 1}" if status.attempt or used else "", used]))
 
 
 def _peak_average_total(show: Callable[[float | None], str], peak: float | None, average: float | None, total: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+from taskmeter.cli.text import escape
 from taskmeter.client.status import TaskStatus
 from taskmeter.model.state import Outcome, State
 
@@ -48,12 +49,22 @@ def standing(status: TaskStatus) -> Standing:
 
 
 def detail(status: TaskStatus) -> str:
-    """Return what the word alone does not say: the code, the signal, the place in the queue."""
-    if status.state is State.NONE and status.queue_position is not None:
+    """Return what the word alone does not say: the code, the signal, the place in the queue, the retry it waits for."""
+    if status.state is State.NONE:
+        if status.queue_position is None:
+            return status.waiting_reason.partition(" (")[0]
         return f"{status.queue_position} ahead" if status.queue_position else "next"
+    if not status.completed:
+        return f"attempt {status.attempt + 1}" if status.attempt else ""
     if status.outcome is Outcome.SIGNALED or (status.exit_signal and status.completed):
         return signal_name(status.exit_signal)
     return f"code {status.exit_code}" if status.outcome is Outcome.FAILED else ""
+
+
+def why_waiting(status: TaskStatus) -> str:
+    """Return how many are ahead of a task, and why it has not started."""
+    place = detail(status) if status.queue_position is not None else ""
+    return ", ".join(filter(None, [place, escape(status.waiting_reason)]))
 
 
 def signal_name(number: int) -> str:

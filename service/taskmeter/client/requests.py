@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from taskmeter.errors import InvalidArgumentError
 from taskmeter.model.event import EventKind
+from taskmeter.model.retry import RetryPolicy
 from taskmeter.model.state import Outcome, State
 from taskmeter.v1 import task_pb2
 from taskmeter.v1 import task_service_pb2 as tasks
@@ -30,7 +31,8 @@ STATUS_WORDS: dict[str, tuple[frozenset[State], frozenset[Outcome]]] = {
             {Outcome.FAILED, Outcome.SIGNALED, Outcome.OOM_KILLED, Outcome.FAILED_TO_START, Outcome.TIMED_OUT, Outcome.LOST}
         ),
     ),
-    "cancelled": (frozenset(), frozenset({Outcome.CANCELLED})),
+    "cancelled": (frozenset(), frozenset({Outcome.CANCELLED, Outcome.IDLE_EXPIRED})),
+    "rejected": (frozenset(), frozenset({Outcome.DEPENDENCY_FAILED})),
     "stopped": (frozenset(), frozenset({Outcome.CANCELLED})),
     "timeout": (frozenset(), frozenset({Outcome.TIMED_OUT})),
     "timed_out": (frozenset(), frozenset({Outcome.TIMED_OUT})),
@@ -61,6 +63,8 @@ def command_spec(
     announces_ready: bool = False,
     umask: int | None = None,
     merge_stderr: bool = False,
+    retry: RetryPolicy | None = None,
+    requeue_on_interrupt: bool = False,
 ) -> task_pb2.TaskSpec:
     """Build the spec of a task that runs a command; `argv` is never read by a shell. An absent grace means 10 s."""
     if isinstance(argv, str):
@@ -84,13 +88,28 @@ def command_spec(
         total_size=total_size,
         announces_ready=announces_ready,
         merge_stderr=merge_stderr,
+        requeue_on_interrupt=requeue_on_interrupt,
     )
     spec.command.argv.extend(argv)
+    if retry is not None:
+        spec.retry.CopyFrom(retry_message(retry))
     if grace_period_seconds is not None:
         spec.grace_period_seconds = grace_period_seconds
     if umask is not None:
         spec.umask = umask
     return spec
+
+
+def retry_message(policy: RetryPolicy) -> task_pb2.RetryPolicy:
+    """Build the message of a retry policy."""
+    return task_pb2.RetryPolicy(
+        max_retries=policy.max_retries,
+        delay_seconds=policy.delay_seconds,
+        backoff=policy.backoff,
+        max_delay_seconds=policy.max_delay_seconds,
+        retry_on=[int(outcome) for outcome in policy.retry_on],  # type: ignore[misc]  # protobuf takes the numbers of its enums
+        retry_on_exit_codes=policy.retry_on_exit_codes,
+    )
 
 
 def attach_spec(

@@ -12,6 +12,15 @@ from taskmeter.model.event import EventKind
 from taskmeter.model.state import Outcome, State
 from taskmeter.v1 import admin_service_pb2, event_pb2, task_pb2, usage_pb2
 
+_SIMPLE_OUTCOME = {
+    Outcome.SUCCEEDED: "success",
+    Outcome.INTERRUPTED: "interrupted",
+    Outcome.CANCELLED: "cancelled",
+    Outcome.IDLE_EXPIRED: "cancelled",
+    Outcome.DEPENDENCY_FAILED: "rejected",
+}
+"""All other outcomes are "failed"."""
+
 
 class View(dict[str, Any]):
     """A message in the form of the status view: `status["completedCount"]` and `status.completed_count` are the same."""
@@ -201,6 +210,17 @@ class TaskStatus(View):
     waiting_reason: str
     unkillable_pids: list[int]
     stalled: bool
+
+    @property
+    def simple_status(self) -> str:
+        """One of pending, running, success, failed, interrupted, cancelled, rejected: the words of simpler task managers.
+
+        A task that waits for a slot or for a retry is pending, not running; `waiting_reason` tells which. A success is only what
+        is known to be one.
+        """
+        if self.completed:
+            return _SIMPLE_OUTCOME.get(self.outcome, "failed")
+        return "pending" if self.state is State.NONE else "running"
 
     def __repr__(self) -> str:
         return f"<TaskStatus {self.token} {self.state.name} {self.outcome.name} seq={self.seq}>"

@@ -12,7 +12,10 @@ from taskmeter.model.task import Cause
 
 
 async def drain(service: Service, *, grace_seconds: float | None, reason: str) -> int:
-    """Accept no new work, interrupt what runs, and return how many tasks are stopping. Waiting tasks stay in the store."""
+    """Accept no new work, interrupt what runs, and return how many tasks are stopping.
+
+    Waiting tasks stay in the store, and so do interrupted ones that are to run again: the next daemon starts them.
+    """
     service.draining = True
     running = [entry.task for entry in service.live.values() if entry.task.state is not State.NONE]
 
@@ -24,3 +27,9 @@ async def drain(service: Service, *, grace_seconds: float | None, reason: str) -
 
     await asyncio.gather(*(stop(task.token, task.tenant) for task in running))
     return len(running)
+
+
+async def drained(service: Service) -> None:
+    """Return when no task runs any more. It is asked for while the service drains, so none begins."""
+    while busy := next((entry for entry in service.live.values() if entry.task.state is not State.NONE), None):
+        await service.wait_for_change(busy, None)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from contextlib import suppress
 from typing import Any
 
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.ports import Launch
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import RETRY_SECONDS, settle_unstarted
-from taskmeter.errors import TaskmeterError
+from taskmeter.core.terminate import terminate
+from taskmeter.errors import PreconditionError, TaskmeterError
 from taskmeter.model.ids import new_incarnation
 from taskmeter.model.state import State
-from taskmeter.model.task import Task
+from taskmeter.model.task import Cause, Task
 
 
 def starting(boot_id: str) -> Step:
@@ -33,10 +35,15 @@ async def launch(service: Service, entry: Entry) -> None:
         await settle_unstarted(service, entry, f"the supervisor could not be started: {error.strerror or error}")
         return
     async with entry.lock:
+        if entry.task.attempt != task.attempt:  # it has ended meanwhile, and another one began
+            return
         entry.launched = True
         stop = entry.task.stop
         if stop is not None:  # asked for while it was being spawned
             service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
+    if service.draining and stop is None:  # it was accepted just before: the drain has not seen it
+        with suppress(PreconditionError):
+            await terminate(service, task.token, task.tenant, cause=Cause.INTERRUPT)
 
 
 def pump(service: Service) -> None:
@@ -54,9 +61,16 @@ async def _start_waiting(service: Service, token: str) -> None:
         if entry.task.state is not State.NONE:
             service.scheduler.free_slot(token)
             return
+        if service.draining:  # since it was given its slot
+            service.scheduler.free_slot(token)
+            service.scheduler.enqueue(entry.task)
+            return
         try:
+            if entry.task.attempt:  # the first one's directory was made when the task was accepted
+                spec = service.codec.encode_spec(entry.task.spec)
+                await service.executor.prepare(token, entry.task.attempt, spec)
             await advance(service, entry.task, [starting(service.boot_id)])
-        except TaskmeterError:  # disk full, store down: it waits on
+        except (TaskmeterError, OSError):  # disk full, store down: it waits on
             service.scheduler.free_slot(token)
             service.scheduler.enqueue(entry.task)
             service.call_later(RETRY_SECONDS, pump, service)

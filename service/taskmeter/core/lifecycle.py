@@ -22,6 +22,8 @@ class Step:
     after: State
     reason: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    then: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the next attempt, of the step that ends an attempt and begins another: they change after its event."""
 
 
 def change_of(task: Task, steps: list[Step], *, spec: bytes | None = None) -> Change:
@@ -30,6 +32,7 @@ def change_of(task: Task, steps: list[Step], *, spec: bytes | None = None) -> Ch
     Only the last event carries the task's status. Raises `IllegalTransitionError` for a step that the table does not have.
     """
     now = time.time()
+    ended: Task | None = None
     moves: list[tuple[float, int, State, State, Outcome, str]] = []
     if spec is not None:
         moves.append((task.create_time, task.attempt, State.NONE, State.NONE, Outcome.UNSPECIFIED, "accepted"))
@@ -39,12 +42,14 @@ def change_of(task: Task, steps: list[Step], *, spec: bytes | None = None) -> Ch
         task = task.evolve(state=step.after, **step.fields)
         ends_attempt = task.ended or (before is State.STOPPING and step.after is State.NONE)
         moves.append((now, task.attempt, before, step.after, task.outcome if ends_attempt else Outcome.UNSPECIFIED, step.reason))
+        if step.then:
+            ended, task = task, task.evolve(**step.then)
     events = []
     for index, (at, attempt, before, after, outcome, reason) in enumerate(moves, 1):
         payload = StateChanged(before, after, outcome, reason, task if index == len(moves) else None)
         events.append(Event(task.token, at, attempt, task.tags, payload))
     attempt_row = task.ended or any(step.after is State.STARTING for step in steps)
-    return Change(task, tuple(events), spec=spec, attempt=attempt_row)
+    return Change(task, tuple(events), spec=spec, attempt=attempt_row, ended=ended)
 
 
 async def advance(service: Service, task: Task, steps: list[Step], **fields: Any) -> Task:

@@ -9,12 +9,13 @@ from taskmeter.core.ports import Ended
 from taskmeter.model.state import Outcome
 from taskmeter.model.task import Cause, Task
 
-_OUTCOME_OF_CAUSE = {
+OUTCOME_OF_CAUSE = {
     Cause.CANCEL: Outcome.CANCELLED,
     Cause.TIMEOUT: Outcome.TIMED_OUT,
     Cause.INTERRUPT: Outcome.INTERRUPTED,
     Cause.IDLE: Outcome.IDLE_EXPIRED,
 }
+"""How an attempt ended that was stopped for this cause."""
 
 NO_EXIT_CODE = -1
 
@@ -46,11 +47,13 @@ def decide(task: Task, ended: Ended) -> Verdict:
     those of the kernel, so nothing is hidden.
     """
     cause = ended.cause if ended.cause is not Cause.NONE else task.stop.cause if task.stop else Cause.NONE
+    if cause is Cause.INTERRUPT and task.stop and task.stop.cause is Cause.CANCEL:  # asked for while it was being interrupted
+        cause = Cause.CANCEL
     never_started = ended.failed_to_start and not ended.start_message
     nameless = never_started or ended.unknown or ended.detached
     exit_code = NO_EXIT_CODE if nameless else -ended.exit_signal if ended.exit_signal else ended.exit_code
     if cause is not Cause.NONE and (never_started or not ended.failed_to_start):
-        return Verdict(_OUTCOME_OF_CAUSE[cause], exit_code, ended.exit_signal, _why_stopped(task, ended, cause, never_started))
+        return Verdict(OUTCOME_OF_CAUSE[cause], exit_code, ended.exit_signal, _why_stopped(task, ended, cause, never_started))
     if ended.unknown:
         return Verdict(Outcome.UNSPECIFIED, exit_code, 0, _UNREADABLE)
     if ended.failed_to_start:

@@ -29,6 +29,8 @@ class Change:
     delete: bool = False
     attempt: bool = False
     """Write the attempt's own row too: at its launch and at its end."""
+    ended: Task | None = None
+    """The task as the attempt before `task`'s left it: that attempt's row is written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from functools import partial
 from taskmeter.core.launch import launch, pump
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import observe
+from taskmeter.core.wait_turn import take_up, wait_turn
 from taskmeter.model.state import State
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ async def recover(service: Service) -> None:
     for task in service.store.load_live():
         entry = service.live[task.token] = Entry(task)
         if task.state is State.NONE:
-            service.scheduler.enqueue(task)
+            entry.task = take_up(service, task)
+            wait_turn(service, entry.task)
             counts["waiting"] += 1
             continue
         service.scheduler.take_slot(task.token)

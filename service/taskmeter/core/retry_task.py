@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from taskmeter.core.lifecycle import Step, change_of
+from taskmeter.core.next_attempt import fields_of_next_attempt
 from taskmeter.core.service import Service
 from taskmeter.core.start_task import copy_of, prepare, start_task
 from taskmeter.errors import PreconditionError, UnavailableError
 from taskmeter.model.state import RETRYABLE, State
-from taskmeter.model.task import Task
-from taskmeter.model.usage import Integrals
-
-OF_ONE_ATTEMPT = (
-    "outcome",
-    "incarnation",
-    "boot_id",
-    "launch_time",
-    "start_time",
-    "end_time",
-    "gone_time",
-    "pid",
-    "exit_code",
-    "exit_signal",
-    "exit_message",
-    "stop",
-    "unkillable_pids",
-    "usage",
-)
-"""Fields of a Task that begin anew with each attempt."""
 
 
 async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool) -> str:
@@ -64,7 +43,7 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
     service.retrying.add(token)
     try:
         await prepare(service, token, task.attempt + 1, service.codec.encode_spec(task.spec))
-        step = Step(State.NONE, "retry", _next_attempt(task))
+        step = Step(State.NONE, "retry", fields_of_next_attempt(task))
         await service.store.commit([change_of(task, [step])])
     finally:
         service.retrying.discard(token)
@@ -72,11 +51,3 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
     service.scheduler.enqueue(entry.task)
     service.pump()
     return token
-
-
-def _next_attempt(task: Task) -> dict[str, object]:
-    blank = Task(token="", spec=task.spec, spec_hash=b"", create_time=0.0)
-    fields: dict[str, object] = {name: getattr(blank, name) for name in OF_ONE_ATTEMPT}
-    used = task.usage.integrals if task.usage else Integrals()
-    fields |= {"attempt": task.attempt + 1, "queued_time": time.time(), "earlier": task.earlier + used}
-    return fields

@@ -69,6 +69,8 @@ class Service:
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()
+        self.not_due: set[str] = set()
+        """Tasks in NONE that are not in the queue yet: their wait for the next attempt is not over."""
         self.attaching: dict[Target, Attach] = {}
         """Processes whose tasks are being accepted."""
         self.environment: dict[str, str] = {}
@@ -90,6 +92,8 @@ class Service:
                 entry = Entry(task)
                 if not task.ended:
                     self.live[task.token] = entry
+            if task.attempt != entry.task.attempt:
+                entry.launched = False
             entry.task = task
             entry.static = None
             self._ended.pop(task.token, None)

@@ -11,10 +11,13 @@ import time
 from typing import Any
 
 from taskmeter.core.lifecycle import Step, advance
-from taskmeter.core.outcome import NO_EXIT_CODE, decide
+from taskmeter.core.next_attempt import again
+from taskmeter.core.outcome import NO_EXIT_CODE, OUTCOME_OF_CAUSE, decide
 from taskmeter.core.ports import Ended, Facts
 from taskmeter.core.service import Entry, Service
+from taskmeter.core.wait_turn import wait_turn
 from taskmeter.errors import TaskmeterError
+from taskmeter.model.retry import Wait
 from taskmeter.model.state import FINAL_STATE, Outcome, State
 from taskmeter.model.task import Task
 
@@ -24,6 +27,7 @@ READY_POLL_SECONDS = 0.1
 
 ALL_GONE = "no process of it is left"
 """The reason of every final move …"""
+_REBOOTED = "lost: the host was restarted while it ran"
 LEFT_ALONE = "it runs on, unwatched"
 """… but that of a process that was attached and outlives its task."""
 
@@ -88,8 +92,8 @@ async def reconcile(service: Service, entry: Entry) -> None:
     steps, fields = _steps(service, task, facts, entry.launched)
     if steps or fields:
         entry_task = await advance(service, task, steps, **fields)
-        if entry_task.ended:
-            finish(service, entry_task)
+        if entry_task.ended or entry_task.attempt != task.attempt:
+            finish(service, entry_task, attempt=task.attempt)
             return
     if facts.started and not facts.ended:
         service.open_meter(entry)
@@ -97,11 +101,23 @@ async def reconcile(service: Service, entry: Entry) -> None:
         service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
 
 
-def finish(service: Service, task: Task) -> None:
-    """An attempt's end is stored: release what it held and let the next one start."""
-    service.executor.settle(task.token, task.attempt)
+def finish(service: Service, task: Task, *, attempt: int) -> None:
+    """An attempt's end is stored: release what it held and let the next one start, of this task or another."""
+    service.executor.settle(task.token, attempt)
     service.scheduler.free_slot(task.token)
+    if not task.ended:
+        wait_turn(service, task)
     service.pump()
+
+
+def last_step(service: Service, ended: Task, reason: str, fields: dict[str, Any]) -> Step:
+    """Return the move out of STOPPING: to the end, or to the next attempt. `ended` is the task with `fields` and its outcome."""
+    following = again(service, ended, rebooted=ended.boot_id != service.boot_id)
+    if following is None:
+        return Step(FINAL_STATE[ended.outcome], reason, fields)
+    wait: Wait = following["wait"]
+    why = f"retry {wait.retry} in {wait.delay_seconds:g} s" if wait.retry else "interrupted, it is to run again"
+    return Step(State.NONE, f"{reason}; {why}", fields, following)
 
 
 def _poll_ready(service: Service, entry: Entry) -> None:
@@ -155,9 +171,9 @@ def _steps(service: Service, task: Task, facts: Facts, launched: bool) -> tuple[
         state = State.STOPPING
 
     if state is State.STOPPING and (facts.gone is not None or lost):
-        outcome = ended_fields.get("outcome", task.outcome)
         runs_on = task.spec.attach is not None and (lost or (ended is not None and ended.detached))
-        steps.append(Step(FINAL_STATE[outcome], LEFT_ALONE if runs_on else ALL_GONE, _final(service, task, facts)))
+        final = _final(service, task, facts)
+        steps.append(last_step(service, task.evolve(**ended_fields | final), LEFT_ALONE if runs_on else ALL_GONE, final))
     elif facts.unkillable_pids != task.unkillable_pids:
         fields["unkillable_pids"] = facts.unkillable_pids
     return steps, fields
@@ -180,14 +196,16 @@ def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     fields: dict[str, Any] = {"exit_code": NO_EXIT_CODE, "exit_signal": 0, "end_time": time.time()}
     if not facts.claimed:
         service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
+        if task.boot_id != service.boot_id:  # a power cut may have taken the claim
+            return fields | {"outcome": Outcome.LOST, "exit_message": _REBOOTED}
         stopped = task.stop is not None
-        fields["outcome"] = Outcome.CANCELLED if stopped else Outcome.FAILED_TO_START
+        fields["outcome"] = OUTCOME_OF_CAUSE[task.stop.cause] if task.stop else Outcome.FAILED_TO_START
         fields["exit_code"] = NO_EXIT_CODE if stopped else 126
         fields["exit_message"] = "stopped on request, before it started" if stopped else "its supervisor could not be started"
         return fields
     fields["outcome"] = Outcome.LOST
     if not facts.same_boot:
-        fields["exit_message"] = "lost: the host was restarted while it ran"
+        fields["exit_message"] = _REBOOTED
         return fields
     if task.spec.attach is not None:
         fields["exit_message"] = "lost: its supervisor died, so nobody watches the process any more; it was left alone"
@@ -212,7 +230,7 @@ async def settle_unstarted(service: Service, entry: Entry, message: str) -> None
     async with entry.lock:
         task = entry.task
         stopped = task.stop is not None
-        outcome = Outcome.CANCELLED if stopped else Outcome.FAILED_TO_START
+        outcome = OUTCOME_OF_CAUSE[task.stop.cause] if task.stop else Outcome.FAILED_TO_START
         now = time.time()
         fields: dict[str, Any] = {
             "outcome": outcome,
@@ -221,11 +239,12 @@ async def settle_unstarted(service: Service, entry: Entry, message: str) -> None
             "end_time": now,
             "gone_time": now,
         }
-        steps = [Step(State.STOPPING, fields["exit_message"], fields), Step(FINAL_STATE[outcome], fields["exit_message"])]
-        while True:
+        last = last_step(service, task.evolve(**fields), fields["exit_message"], {})
+        steps = [Step(State.STOPPING, fields["exit_message"], fields), last]
+        after: Task | None = None
+        while after is None:
             try:
-                task = await advance(service, task, steps)
-                break
+                after = await advance(service, task, steps)
             except TaskmeterError:
                 await asyncio.sleep(RETRY_SECONDS)
-    finish(service, task)
+    finish(service, after, attempt=task.attempt)

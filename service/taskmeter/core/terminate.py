@@ -10,6 +10,7 @@ from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.outcome import NO_EXIT_CODE
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import finish, reconcile
+from taskmeter.core.wait_turn import wait_turn
 from taskmeter.errors import PreconditionError
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Cause, StopOrder, Task
@@ -56,7 +57,10 @@ async def terminate(
             return False
         already = task.stop is not None or task.state is State.STOPPING
         if already:
-            await _escalate(service, entry, cause, now, grace, explicit=grace_seconds is not None)
+            if task.stop is None and task.end_time and cause is Cause.CANCEL:
+                await _cancel_finalising(service, entry, StopOrder(cause, now, grace, reason))
+            else:
+                await _escalate(service, entry, cause, now, grace, explicit=grace_seconds is not None)
             return True
         stop = StopOrder(cause, now, grace, reason)
         # In STARTING the state waits for the process: one that was exec'ed has RUNNING before its end.
@@ -68,7 +72,7 @@ async def terminate(
 
 
 async def _cancel_waiting(service: Service, entry: Entry, stop: StopOrder) -> None:
-    message = "stopped on request, before it started"
+    message = f"stopped on request, before {'its next attempt' if entry.task.attempt else 'it'} started"
     fields: dict[str, Any] = {
         "stop": stop,
         "outcome": _WAITING_OUTCOME.get(stop.cause, Outcome.CANCELLED),
@@ -81,21 +85,36 @@ async def _cancel_waiting(service: Service, entry: Entry, stop: StopOrder) -> No
     try:
         task = await advance(service, entry.task, [Step(State.STOPPING, message, fields), Step(State.CANCELLED, message)])
     except BaseException:
-        service.scheduler.enqueue(entry.task)
+        wait_turn(service, entry.task)
         raise
-    finish(service, task)
+    service.not_due.discard(task.token)
+    finish(service, task, attempt=task.attempt)
+
+
+async def _cancel_finalising(service: Service, entry: Entry, stop: StopOrder) -> None:
+    """Its main process has ended by itself, the rest of its tree has not: who stops it now has stopped it, and is told so."""
+    task = entry.task
+    why = f"stopped on request ({stop.reason})" if stop.reason else "stopped on request"
+    message = f"{why} while the rest of its processes was being ended; its main process: {task.exit_message}"
+    await advance(service, task, [], stop=stop, outcome=Outcome.CANCELLED, exit_message=message)
+    service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
 
 
 async def _escalate(service: Service, entry: Entry, cause: Cause, now: float, grace: float, *, explicit: bool) -> None:
     task, stop = entry.task, entry.task.stop
-    if not explicit:
-        return
     if stop is None:  # it ended by itself, and only the rest of its tree is being cleared away
-        stop = StopOrder(cause, now, grace)
-    elif now + grace < stop.time + stop.grace_seconds:
-        stop = replace(stop, grace_seconds=max(0.0, now + grace - stop.time) if grace else 0.0, serial=stop.serial + 1)
+        if not explicit:
+            return
+        order = StopOrder(cause, now, grace)
     else:
+        order = stop
+        if cause is Cause.CANCEL and stop.cause is not Cause.CANCEL:  # interrupted or out of time, and now not wanted any more
+            order = replace(order, cause=cause)
+        if explicit and now + grace < stop.time + stop.grace_seconds:
+            left = max(0.0, now + grace - stop.time) if grace else 0.0
+            order = replace(order, grace_seconds=left, serial=stop.serial + 1)
+    if order == stop:
         return
-    await advance(service, task, [], stop=stop)
-    if entry.launched:
-        service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
+    await advance(service, task, [], stop=order)
+    if entry.launched and order.serial > (stop.serial if stop else 0):
+        service.executor.order_stop(task.token, task.attempt, order.cause, order.grace_seconds, order.serial)

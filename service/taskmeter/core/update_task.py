@@ -60,7 +60,7 @@ async def _update(
     if (metadata, tags) != (task.metadata, task.tags):
         events = (Event(task.token, time.time(), task.attempt, tags, MetadataChanged(tags, metadata)),)
     await service.store.commit([Change(changed, events)])
-    if changed.priority != task.priority:
+    if changed.priority != task.priority and service.scheduler.position(task.token) is not None:
         service.scheduler.remove(task.token)
         service.scheduler.enqueue(changed)
 

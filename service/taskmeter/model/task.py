@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from taskmeter.model.retry import RetryPolicy, Wait
 from taskmeter.model.state import TERMINAL, Outcome, State
 from taskmeter.model.usage import Integrals, Tariff, Usage
 
@@ -66,13 +67,16 @@ class TaskSpec:
     shared_work_directory: bool = False
     umask: int | None = None
     merge_stderr: bool = False
+    retry: RetryPolicy | None = None
+    """None = never."""
+    requeue_on_interrupt: bool = False
     attach: Attach | None = None
     """If set, `argv` is empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopOrder:
-    """That, when and why an attempt was asked to end; the first order's cause counts."""
+    """That, when and why an attempt was asked to end; the first order's cause counts, but that of a cancel over all others."""
 
     cause: Cause
     time: float
@@ -112,6 +116,8 @@ class Task:
     exit_signal: int = 0
     exit_message: str = ""
     stop: StopOrder | None = None
+    wait: Wait | None = None
+    """Of this attempt, before its start."""
     unkillable_pids: tuple[int, ...] = ()
     target: Target | None = None
     """Of a task that attaches."""

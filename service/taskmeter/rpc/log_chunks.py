@@ -24,12 +24,15 @@ class LogChunks:
         self._service = service
         self._wanted = wanted
         self._offsets: dict[tuple[str, int, str], int] = {}
+        self._attempts: dict[str, int] = {}
+        """The oldest attempt of each task that may have bytes left to send."""
         self.drained = False
         if wanted.from_now:
             for token in wanted.tokens:
                 task = service.find(token, wanted.tenant)
+                self._attempts[token] = task.attempt
                 for name in _STREAMS:
-                    self._offsets[token, task.attempt, name] = self._size(task, name)
+                    self._offsets[token, task.attempt, name] = self._size(token, task.attempt, name)
 
     def take(self) -> list[bytes]:
         """Return framed LOG events for what was written since the last call, at most a few per file."""
@@ -40,25 +43,29 @@ class LogChunks:
                 task = self._service.find(token, self._wanted.tenant)
             except NotFoundError:
                 continue  # deleted meanwhile
-            ended = task.ended
-            for name, number in _STREAMS.items():
-                frames += self._read(task, name, number)
-            drained &= ended and all(
-                self._offsets.get((token, task.attempt, name), 0) >= self._size(task, name) for name in _STREAMS
-            )
+            ended = task.ended  # asked before reading, as which attempt is the newest: what it wrote last is seen
+            attempt = self._attempts.setdefault(token, task.attempt)
+            while True:
+                for name, number in _STREAMS.items():
+                    frames += self._read(task, attempt, name, number)
+                empty = all(self._offsets.get((token, attempt, name), 0) >= self._size(token, attempt, name) for name in _STREAMS)
+                if not empty or attempt == task.attempt:
+                    break
+                attempt = self._attempts[token] = attempt + 1
+            drained &= ended and empty
         self.drained = drained
         return frames
 
-    def _size(self, task: Task, name: str) -> int:
+    def _size(self, token: str, attempt: int, name: str) -> int:
         try:
-            return os.stat(self._service.executor.path_of(task.token, task.attempt, name), follow_symlinks=False).st_size
+            return os.stat(self._service.executor.path_of(token, attempt, name), follow_symlinks=False).st_size
         except OSError:
             return 0
 
-    def _read(self, task: Task, name: str, number: event_pb2.LogStream) -> list[bytes]:
-        key = (task.token, task.attempt, name)
+    def _read(self, task: Task, attempt: int, name: str, number: event_pb2.LogStream) -> list[bytes]:
+        key = (task.token, attempt, name)
         offset = self._offsets.get(key, 0)
-        if self._size(task, name) <= offset:
+        if self._size(*key) <= offset:
             return []
         frames = []
         descriptor = os.open(self._service.executor.path_of(*key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,7 +74,7 @@ class LogChunks:
                 data = os.pread(descriptor, CHUNK_BYTES, offset)
                 if not data:
                     break
-                event = event_pb2.Event(time=time.time(), token=task.token, attempt=task.attempt, tags=task.tags)
+                event = event_pb2.Event(time=time.time(), token=task.token, attempt=attempt, tags=task.tags)
                 event.log.stream = number
                 event.log.offset = offset
                 event.log.data = data

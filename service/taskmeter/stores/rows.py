@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple, fields
 from typing import Any
 
+from taskmeter.model.retry import Wait
 from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
 from taskmeter.model.task import Cause, StopOrder, Target, Task, TaskSpec
 from taskmeter.model.usage import GpuUse, Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
@@ -52,6 +53,7 @@ def detail(task: Task) -> str:
             "exit_signal": task.exit_signal,
             "exit_message": task.exit_message,
             "stop": stop and [stop.cause, stop.time, stop.grace_seconds, stop.reason, stop.serial],
+            "wait": task.wait and astuple(task.wait),
             "unkillable": task.unkillable_pids,
             "target": task.target and [task.target.pid, task.target.start_ticks, task.target.boot_id],
             "earlier": _values(task.earlier),
@@ -156,6 +158,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
     tags, metadata = row[12:14]
     more = json.loads(row[14])
     stop = more["stop"]
+    wait = more.get("wait")  # not in rows of before retries were built
     target = more.get("target")  # not in rows of before attaching was built
     return Task(
         token=row[15],
@@ -185,6 +188,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         exit_signal=more["exit_signal"],
         exit_message=more["exit_message"],
         stop=StopOrder(Cause(stop[0]), *stop[1:]) if stop else None,
+        wait=Wait(*wait) if wait else None,
         unkillable_pids=tuple(more["unkillable"]),
         target=Target(*target) if target else None,
         usage=decode_usage(row[16]),

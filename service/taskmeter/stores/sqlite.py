@@ -154,6 +154,8 @@ class SqliteStore:
             execute(queries["put_task"], insert_row(task, change.spec))
         else:
             execute(queries["set_task"], update_row(task))
+        if change.ended is not None and change.ended.incarnation:
+            execute(queries["put_attempt"], attempt_row(change.ended))
         if task.incarnation and change.attempt:
             execute(queries["put_attempt"], attempt_row(task))
         return task, block

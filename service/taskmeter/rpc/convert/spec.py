@@ -7,6 +7,7 @@ import os
 from taskmeter.errors import NotBuiltError
 from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
+from taskmeter.rpc.convert.retry import check_retry, fill_retry, retry_policy
 from taskmeter.v1 import task_pb2
 
 MAX_SPEC_BYTES = 512 * 1024
@@ -20,12 +21,10 @@ _NOT_BUILT = (
     "python",
     "pipeline",
     "external",
-    "retry",
     "resources",
     "after",
     "start_after_time",
     "idle_ttl_seconds",
-    "requeue_on_interrupt",
     "wait_for_inputs",
 )
 """Fields of the contract that this version refuses rather than ignores."""
@@ -39,6 +38,8 @@ _NOT_OF_ATTACH = (
     "shared_work_directory",
     "announces_ready",
     "timeout_seconds",
+    "retry",
+    "requeue_on_interrupt",
 )
 """Fields that say how to start a process, or end it unasked: one that runs already is neither started nor ended by us."""
 
@@ -81,6 +82,7 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
     checks.string_map("spec.metadata", message.metadata)
     checks.seconds("spec.timeout_seconds", message.timeout_seconds)
     checks.seconds("spec.grace_period_seconds", message.grace_period_seconds)
+    check_retry(checks, message.retry)
     checks.count("spec.total_count", message.total_count)
     checks.count("spec.total_size", message.total_size)
     if message.HasField("umask") and not 0 <= message.umask <= 0o777:
@@ -118,6 +120,8 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         total_size=message.total_size,
         announces_ready=message.announces_ready,
         shared_work_directory=message.shared_work_directory,
+        retry=retry_policy(message.retry),
+        requeue_on_interrupt=message.requeue_on_interrupt,
         umask=message.umask if message.HasField("umask") else None,
         merge_stderr=message.merge_stderr,
         attach=Attach(attach.pid, attach.include_descendants) if message.HasField("attach") else None,
@@ -151,6 +155,9 @@ def encode_spec(spec: TaskSpec) -> bytes:
         shared_work_directory=spec.shared_work_directory,
         merge_stderr=spec.merge_stderr,
     )
+    if spec.retry is not None:
+        fill_retry(message.retry, spec.retry)
+    message.requeue_on_interrupt = spec.requeue_on_interrupt
     if spec.umask is not None:
         message.umask = spec.umask
     if spec.attach is not None:

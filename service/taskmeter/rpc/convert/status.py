@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from taskmeter.model.state import State
 from taskmeter.model.task import Task
 from taskmeter.model.usage import Integrals, Metrics, Tariff
+from taskmeter.rpc.convert.waiting import explain_wait
 from taskmeter.v1 import task_pb2, usage_pb2
 
 MIB = 1024.0 * 1024.0
@@ -47,6 +50,7 @@ def status_message(task: Task, *, metered: bool, queue_position: int | None = No
         exit_signal=task.exit_signal,
         attempt=task.attempt,
         retries_used=task.retries_used,
+        max_retries=spec.retry.max_retries if spec.retry else 0,
         node=task.node,
         pid=task.pid,
         seq=task.seq,
@@ -63,7 +67,7 @@ def status_message(task: Task, *, metered: bool, queue_position: int | None = No
         message.unkillable_pids.extend(task.unkillable_pids)
     _timings(message.timings, task)
     if task.state is State.NONE:
-        message.waiting_reason = "waiting for a free slot"
+        message.waiting_reason = explain_wait(task, time.clock_gettime(time.CLOCK_BOOTTIME))
         if queue_position is not None:
             message.queue_position = queue_position
     if not metered:
