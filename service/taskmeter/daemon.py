@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from taskmeter.errors import TaskmeterError, UnavailableError
 from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
 from taskmeter.logs import configure_logging
+from taskmeter.lost_store import may_start_again, open_store, rebuild_store, start_again
 from taskmeter.metering.meter import LocalMeter
 from taskmeter.model.task import LOCAL_NODE
 from taskmeter.model.usage import Tariff
@@ -41,7 +43,6 @@ from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
 from taskmeter.settings import Settings, reload_tariffs
-from taskmeter.stores.sqlite import SqliteStore
 
 EXIT_REFUSED = 4
 """Another daemon holds the state directory, or the store cannot be used."""
@@ -166,7 +167,7 @@ async def _serve(settings: Settings) -> int:
     state_dir = settings.state_dir
     key = ensure_admin_key(state_dir / "admin.key")
     codec = ProtoCodec()
-    store = SqliteStore(state_dir / "taskmeter.db", codec)
+    store, loss = open_store(state_dir, codec)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
     await executor.start()
     meter = _meter(settings)
@@ -203,7 +204,11 @@ async def _serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, _reload, settings, service)  # a terminal that closes does not end a daemon
+    damage: list[str] = []
+    store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
 
+    if loss is not None:
+        await rebuild_store(state_dir, service, loss)
     await recover(service)
     await server.start()
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
@@ -219,9 +224,20 @@ async def _serve(settings: Settings) -> int:
     meter.close()
     await executor.close()
     await store.close()
+    if damage:
+        start_again(state_dir, damage[0])
     (state_dir / "daemon.json").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     return 0
+
+
+def _on_damage(state_dir: Path, damage: list[str], stopping: asyncio.Event, what: str) -> None:
+    """Leave in order, to start again with a new database; unless that was tried just before."""
+    if may_start_again(state_dir):
+        damage.append(what)
+        stopping.set()
+    else:
+        log.error("the database is damaged once more (%s): look at the disk, then restart the daemon; tasks run on", what)
 
 
 def _announce(state_dir: Path, targets: list[str], start_time: float) -> None:
@@ -230,8 +246,10 @@ def _announce(state_dir: Path, targets: list[str], start_time: float) -> None:
     staged = state_dir / "daemon.json.new"
     staged.write_text(json.dumps(facts) + "\n", encoding="utf-8")
     os.replace(staged, state_dir / "daemon.json")
-    sys.stdout.write(f"ready {targets[0]}\n")
-    sys.stdout.flush()
+    try:
+        os.write(1, f"ready {targets[0]}\n".encode())
+    except BrokenPipeError:  # who started us has read the first one, and has gone
+        pass
 
 
 async def _leave_when_idle(settings: Settings, service: Service, activity: Activity, stopping: asyncio.Event) -> None:

@@ -6,7 +6,7 @@ task's process is on this host.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -101,6 +101,12 @@ class Store(Protocol):
 
     def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
         """Read blocks whose last_seq is at least `from_seq`, in order, at most `limit` of them; of one task if `token`."""
+
+    def pack(self, task: Task, spec: bytes) -> bytes:
+        """Encode a task that is being accepted, for its directory: a new store gets it back from there."""
+
+    def unpack(self, record: bytes) -> tuple[Task, bytes] | None:
+        """Return what was packed, as of its acceptance, and the encoded spec; None if the record is not sound."""
 
     async def close(self) -> None:
         """Finish what was handed in, checkpoint, close."""
@@ -216,14 +222,38 @@ class Found:
     """The pids above it, as of just now."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Somebody has begun an attempt, or has seen to it that nobody ever does."""
+
+    incarnation: int
+    """0 if the claim cannot be read."""
+    boot_id: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What lies in the directory of one attempt."""
+
+    token: str
+    attempt: int
+    record: bytes
+    """What `prepare` was given; b"" if it is not there."""
+    claim: Claimed | None
+
+
 class Executor(Protocol):
     """Runs attempts somewhere and survives nothing itself: it can be asked again about everything after a restart."""
 
     def set_listener(self, on_change: Callable[[str, int], None]) -> None:
         """Have `on_change(token, attempt)` called on the loop whenever facts may have grown. May be called for nothing."""
 
-    async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
-        """Make the attempt's directory and keep the encoded spec in it. Raises `LimitError` DISK_FULL."""
+    async def prepare(self, token: str, attempt: int, record: bytes) -> None:
+        """Make the attempt's directory and keep the task's record in it. Raises `LimitError` DISK_FULL."""
+
+    def stored(self) -> Iterator[Stored]:
+        """Go through all attempts that have a directory; those of one task together, the newest first."""
 
     def identify(self, attach: Attach) -> Found:
         """Find the process that a spec wants to attach, and see whether it may be.

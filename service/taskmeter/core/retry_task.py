@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from taskmeter.core.lifecycle import Step, change_of
 from taskmeter.core.service import Service
@@ -63,8 +64,9 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
         )
     service.retrying.add(token)
     try:
-        await prepare(service, token, task.attempt + 1, service.codec.encode_spec(task.spec))
-        step = Step(State.NONE, "retry", _next_attempt(task))
+        fields = _next_attempt(task)
+        await prepare(service, task.evolve(state=State.NONE, **fields), service.codec.encode_spec(task.spec))
+        step = Step(State.NONE, "retry", fields)
         await service.store.commit([change_of(task, [step])])
     finally:
         service.retrying.discard(token)
@@ -74,9 +76,9 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
     return token
 
 
-def _next_attempt(task: Task) -> dict[str, object]:
+def _next_attempt(task: Task) -> dict[str, Any]:
     blank = Task(token="", spec=task.spec, spec_hash=b"", create_time=0.0)
-    fields: dict[str, object] = {name: getattr(blank, name) for name in OF_ONE_ATTEMPT}
+    fields: dict[str, Any] = {name: getattr(blank, name) for name in OF_ONE_ATTEMPT}
     used = task.usage.integrals if task.usage else Integrals()
     fields |= {"attempt": task.attempt + 1, "queued_time": time.time(), "earlier": task.earlier + used}
     return fields

@@ -124,7 +124,7 @@ async def _store(
     if at_once:
         scheduler.take_slot(task.token)
     try:
-        await prepare(service, task.token, 0, encoded)
+        await prepare(service, task, encoded)
         steps = [starting(service.boot_id)] if at_once else []
         await service.store.commit([change_of(task, steps, spec=encoded)])
     except BaseException:
@@ -141,10 +141,13 @@ async def _store(
     return task.token
 
 
-async def prepare(service: Service, token: str, attempt: int, spec: bytes) -> None:
-    """Have the attempt's directory made. Raises `LimitError` DISK_FULL, `UnavailableError` if it cannot be made."""
+async def prepare(service: Service, task: Task, spec: bytes) -> None:
+    """Have the directory of the task's attempt made, with all that a new store would need to know of it.
+
+    Raises `LimitError` DISK_FULL, `UnavailableError` if it cannot be made.
+    """
     try:
-        await service.executor.prepare(token, attempt, spec)
+        await service.executor.prepare(task.token, task.attempt, service.store.pack(task, spec))
     except OSError as error:
         raise UnavailableError(
             f"the task's directory cannot be made: {os.strerror(error.errno or 0)}", reason="STORE_UNAVAILABLE"

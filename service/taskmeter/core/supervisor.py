@@ -99,9 +99,19 @@ async def reconcile(service: Service, entry: Entry) -> None:
 
 def finish(service: Service, task: Task) -> None:
     """An attempt's end is stored: release what it held and let the next one start."""
+    if not task.launch_time:
+        _bury(service, task)
     service.executor.settle(task.token, task.attempt)
     service.scheduler.free_slot(task.token)
     service.pump()
+
+
+def _bury(service: Service, task: Task) -> None:
+    """Leave it in the directory of an attempt that ended while it waited, too: a store built from there must not run it."""
+    try:
+        service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
+    except OSError as error:
+        log.warning("task %s: its end is not in its directory: %s", task.token, error.strerror)
 
 
 def _poll_ready(service: Service, entry: Entry) -> None:

@@ -12,13 +12,13 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
-from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource
+from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource, Stored
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
 from taskmeter.executors.cgroups import Cgroups, Places, discover
@@ -27,6 +27,7 @@ from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.records import last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
+from taskmeter.executors.stored import stored_attempts
 from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
@@ -115,9 +116,12 @@ class LocalExecutor:
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
-    async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
+    def stored(self) -> Iterator[Stored]:
+        return stored_attempts(self._state)
+
+    async def prepare(self, token: str, attempt: int, record: bytes) -> None:
         number, done = self._new_request(None)
-        self._launcher.prepare(number, self._directory(token, attempt), spec, self._ids is not None)
+        self._launcher.prepare(number, self._directory(token, attempt), record, self._ids is not None)
         try:
             await done
         except OSError as error:
