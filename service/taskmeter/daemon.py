@@ -23,13 +23,14 @@ from typing import Any
 
 from taskmeter import __version__
 from taskmeter.core.recovery import recover
+from taskmeter.core.reseal import reseal
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
 from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
 from taskmeter.logs import configure_logging
-from taskmeter.lost_store import may_start_again, open_store, rebuild_store, start_again
+from taskmeter.lost_store import Loss, may_start_again, open_store, rebuild_store, start_again
 from taskmeter.metering.meter import LocalMeter
 from taskmeter.model.task import LOCAL_NODE
 from taskmeter.model.usage import Tariff
@@ -42,6 +43,7 @@ from taskmeter.rpc.server import RpcServer
 from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
+from taskmeter.sealing import load_sealer
 from taskmeter.settings import Settings, reload_tariffs
 
 EXIT_REFUSED = 4
@@ -165,9 +167,10 @@ def _reload(settings: Settings, service: Service) -> None:
 async def _serve(settings: Settings) -> int:
     start_time = time.time()
     state_dir = settings.state_dir
+    sealer = load_sealer(settings.encryption_key_file)
     key = ensure_admin_key(state_dir / "admin.key")
     codec = ProtoCodec()
-    store, loss = open_store(state_dir, codec)
+    store, loss = open_store(state_dir, codec, secure_delete=sealer is not None)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
     await executor.start()
     meter = _meter(settings)
@@ -175,6 +178,7 @@ async def _serve(settings: Settings) -> int:
     service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=_boot_id())
     service.report_key_secret = key.encode()
     service.tariffs = _tariffs(settings)
+    service.sealer = sealer
 
     activity = Activity(time.monotonic)
     streams = EventStreams(service)
@@ -207,13 +211,12 @@ async def _serve(settings: Settings) -> int:
     damage: list[str] = []
     store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
 
-    if loss is not None:
-        await rebuild_store(state_dir, service, loss)
-    await recover(service)
+    await _take_over(state_dir, service, loss)
     await server.start()
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)
     _announce(state_dir, server.targets, start_time)
+    service.spawn(reseal(service))
     watcher = loop.create_task(_leave_when_idle(settings, service, activity, stopping)) if settings.auto else None
     await stopping.wait()
 
@@ -229,6 +232,13 @@ async def _serve(settings: Settings) -> int:
     (state_dir / "daemon.json").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     return 0
+
+
+async def _take_over(state_dir: Path, service: Service, loss: Loss | None) -> None:
+    """Go on with the tasks of the daemon before, whose store may be lost."""
+    if loss is not None:
+        await rebuild_store(state_dir, service, loss)
+    await recover(service)
 
 
 def _on_damage(state_dir: Path, damage: list[str], stopping: asyncio.Event, what: str) -> None:

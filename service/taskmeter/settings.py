@@ -51,6 +51,8 @@ class Settings:
     """The file that was read; tariffs are read from it again on SIGHUP."""
     gpu: str = "auto"
     """"auto" meters GPUs where NVIDIA's driver is, "off" never."""
+    encryption_key_file: str = ""
+    """If set, arguments, environment and input of tasks are stored encrypted with the keys in it; see `taskmeter.sealing`."""
     auto: bool = False
     """Started by a client: exit after `auto_exit_seconds` without a live task or a call."""
     auto_exit_seconds: float = 600.0
@@ -69,6 +71,7 @@ _ENVIRONMENT = (
     "measure_uss",
     "tariff",
     "gpu",
+    "encryption_key_file",
     "auto_exit_seconds",
     "log_level",
     "log_format",

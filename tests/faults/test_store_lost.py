@@ -136,8 +136,9 @@ def test_g4_g11_a_database_that_is_damaged_while_it_is_used_is_replaced_and_the_
     calls = daemon.calls
     running = start(calls, "sleep", "600")
     wait_for_state(calls, running, RUNNING)
-    for number in range(40):
-        start(calls, "true", metadata={str(key): "x" * 4000 for key in range(10)}, name=str(number))
+    metadata = {str(key): "x" * 4000 for key in range(10)}
+    for token in [start(calls, "true", metadata=metadata) for _ in range(40)]:
+        end_of(calls, token)  # what is still being written would mend the pages from the writer's cache
     old_store, pid = calls.GetServerInfo().store_id, daemon.info["pid"]
     path = daemon.state_dir / "taskmeter.db"
     for each in (path, path.with_name(path.name + "-wal")):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import time
 from typing import Any
 
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.ports import Launch
+from taskmeter.core.secrets import unseal
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import RETRY_SECONDS, settle_unstarted
 from taskmeter.errors import TaskmeterError
 from taskmeter.model.ids import new_incarnation
 from taskmeter.model.state import State
 from taskmeter.model.task import Task
+
+log = logging.getLogger(__name__)
 
 
 def starting(boot_id: str) -> Step:
@@ -26,7 +30,12 @@ def starting(boot_id: str) -> Step:
 async def launch(service: Service, entry: Entry) -> None:
     """Spawn the attempt of a task in STARTING."""
     task = entry.task
-    order = Launch(task.token, task.attempt, task.incarnation, task.spec, _environment(service, task), task.target)
+    try:
+        spec = unseal(service, task)
+    except TaskmeterError as error:
+        log.error("%s; it is not launched", error.message)
+        return
+    order = Launch(task.token, task.attempt, task.incarnation, spec, _environment(service, task), task.target)
     try:
         await service.executor.launch(order)
     except OSError as error:
@@ -53,6 +62,13 @@ async def _start_waiting(service: Service, token: str) -> None:
     async with entry.lock:
         if entry.task.state is not State.NONE:
             service.scheduler.free_slot(token)
+            return
+        try:
+            unseal(service, entry.task)
+        except TaskmeterError as error:
+            service.scheduler.free_slot(token)
+            log.error("%s; it waits for a daemon that has", error.message)
+            service.pump()
             return
         try:
             await advance(service, entry.task, [starting(service.boot_id)])

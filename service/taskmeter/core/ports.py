@@ -26,6 +26,8 @@ class Change:
     events: tuple[Event, ...]
     spec: bytes | None = None
     """The encoded spec of a new task, which is inserted; None = the task is there already."""
+    new_spec: bytes | None = None
+    """Replaces the stored spec of a task that is there, and nothing else of it: the same spec, sealed with another key."""
     delete: bool = False
     attempt: bool = False
     """Write the attempt's own row too: at its launch and at its end."""
@@ -252,6 +254,9 @@ class Executor(Protocol):
     async def prepare(self, token: str, attempt: int, record: bytes) -> None:
         """Make the attempt's directory and keep the task's record in it. Raises `LimitError` DISK_FULL."""
 
+    def rewrite_record(self, token: str, attempt: int, record: bytes) -> None:
+        """Replace what `prepare` was given, in one step. Harmless if the directory is gone. May block."""
+
     def stored(self) -> Iterator[Stored]:
         """Go through all attempts that have a directory; those of one task together, the newest first."""
 
@@ -351,13 +356,36 @@ class Meter(Protocol):
 # ---------------------------------------------------------------------------------------------------------- codec
 
 
+class Sealer(Protocol):
+    """Encrypts what is stored of secrets; knows a newest key and older ones."""
+
+    def seal(self, secret: bytes, token: str, tenant: str) -> bytes:
+        """Encrypt for one task of one tenant, with the newest key."""
+
+    def open(self, sealed: bytes, token: str, tenant: str) -> bytes:
+        """Decrypt. Raises `PreconditionError` UNSUPPORTED_HERE if no key opens it, or if it was sealed for another task."""
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Tell whether it was sealed with the newest key."""
+
+    def hashes(self, data: bytes) -> list[bytes]:
+        """Return the keyed hash of `data` by every key, the newest first."""
+
+
 class Codec(Protocol):
     """Between model values and their encoded form; the store and the streams handle only bytes."""
 
     def encode_spec(self, spec: TaskSpec) -> bytes:
         """Deterministic serialization: equal specs give equal bytes."""
 
-    def decode_spec(self, data: bytes) -> TaskSpec: ...
+    def decode_spec(self, data: bytes) -> TaskSpec:
+        """Read back what `encode_spec` wrote; what was sealed stays so. Raises `ValueError` if it is something else."""
+
+    def encode_secrets(self, spec: TaskSpec) -> bytes:
+        """Serialize what a spec keeps secret: arguments, environment, input."""
+
+    def with_secrets(self, spec: TaskSpec, secrets: bytes) -> TaskSpec:
+        """Return the spec with what `encode_secrets` wrote."""
 
     def frame_event(self, event: Event, seq: int) -> bytes:
         """Encode one event as a framed `StreamEventsResponse.events` field."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskmeter.core.hub import Hub
-from taskmeter.core.ports import Block, Codec, Executor, Meter, Store
+from taskmeter.core.ports import Block, Codec, Executor, Meter, Sealer, Store
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.errors import NotFoundError
 from taskmeter.model.state import State
@@ -76,6 +76,8 @@ class Service:
         self.report_key_secret = b""
         self.tariffs: Mapping[str, Tariff] = {"": Tariff()}
         """By name; "" is what tasks get that name none. Read at acceptance: a task keeps its prices."""
+        self.sealer: Sealer | None = None
+        """If set, what tasks are given is stored encrypted."""
         self.draining = False
         self.ended_count = 0
         self._ended: OrderedDict[str, tuple[Task, bytes]] = OrderedDict()

@@ -25,9 +25,9 @@ from taskmeter.executors.cgroups import Cgroups, Places, discover
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
-from taskmeter.executors.records import last_account, read_facts, read_order, win_claim, write_order
+from taskmeter.executors.records import drop_input, last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
-from taskmeter.executors.stored import stored_attempts
+from taskmeter.executors.stored import rewrite_record, stored_attempts
 from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
@@ -115,6 +115,9 @@ class LocalExecutor:
         self._listener = on_change
 
     # ---- launching -------------------------------------------------------------------------------------------------
+
+    def rewrite_record(self, token: str, attempt: int, record: bytes) -> None:
+        rewrite_record(self._directory(token, attempt), record)
 
     def stored(self) -> Iterator[Stored]:
         return stored_attempts(self._state)
@@ -251,7 +254,9 @@ class LocalExecutor:
             self._loop.call_later(SWEEP_SECONDS, self._listener, token, attempt)
             return Facts(claimed=True, alive=True)
         if watch is not None:
-            watch.seen_started = watch.seen_started or facts.started is not None
+            if facts.started is not None and not watch.seen_started:
+                watch.seen_started = True
+                drop_input(watch.directory)
             watch.seen_ended = watch.seen_ended or facts.ended is not None
         return facts
 

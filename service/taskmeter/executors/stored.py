@@ -25,6 +25,24 @@ def stored_attempts(state: bytes) -> Iterator[Stored]:
                 yield Stored(token, number, _read(directory + b"/spec"), _claim(directory))
 
 
+def rewrite_record(directory: bytes, record: bytes) -> None:
+    """Replace the record of an attempt in one step; nothing if its directory is gone."""
+    staged = directory + b"/spec.new"
+    try:
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        return
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(record)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(staged, directory + b"/spec")
+    except OSError:
+        os.unlink(staged)
+        raise
+
+
 def _claim(directory: bytes) -> Claimed | None:
     path = directory + b"/claim"
     try:

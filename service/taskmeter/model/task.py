@@ -68,6 +68,8 @@ class TaskSpec:
     merge_stderr: bool = False
     attach: Attach | None = None
     """If set, `argv` is empty."""
+    sealed: bytes = b""
+    """`argv`, `env` and `stdin_data`, encrypted; they are empty then, and only `core.secrets` opens them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,14 +42,15 @@ log = logging.getLogger(__name__)
 class SqliteStore:
     """Implements `core.ports.Store` on one database file."""
 
-    def __init__(self, path: Path, codec: Codec) -> None:
-        """Open or create the database and start the writer thread.
+    def __init__(self, path: Path, codec: Codec, *, secure_delete: bool = False) -> None:
+        """Open or create the database and start the writer thread. `secure_delete`: overwrite what is deleted.
 
         Raises `DamagedStoreError` if it is not what was written, `UnavailableError` if it cannot be used for another reason.
         """
         self._codec = codec
         self._queries = load_queries()
         self._path = path
+        self._secure_delete = secure_delete
         self._records = TaskRecords(self._queries, codec.decode_spec)
         self._on_damage: Callable[[str], None] = lambda _: None
         self._live: list[Task] | None = None
@@ -75,7 +76,7 @@ class SqliteStore:
         try:
             self._writing = _open(self._path)
             self._connections.append(self._writing)
-            self.is_new = not self._writing.pragma("user_version")
+            self._writing.pragma("secure_delete", self._secure_delete)
             migrate(self._writing)
             self._reading = _open(self._path)
             self._connections.append(self._reading)
@@ -183,6 +184,9 @@ class SqliteStore:
         if change.delete:
             execute(queries["delete_task"], (task.token,))
             execute(queries["delete_attempts"], (task.token,))
+            return task, block
+        if change.new_spec is not None:
+            execute(queries["set_spec"], (change.new_spec, task.token))
             return task, block
         if change.spec is not None:
             execute(queries["put_task"], insert_row(task, change.spec))

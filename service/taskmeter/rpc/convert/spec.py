@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+
+from google.protobuf.message import DecodeError
 
 from taskmeter.errors import NotBuiltError
 from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
+from taskmeter.rpc.convert.sealed import join, split
 from taskmeter.v1 import task_pb2
 
 MAX_SPEC_BYTES = 512 * 1024
@@ -125,8 +129,13 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
 
 
 def decode_spec(data: bytes) -> TaskSpec:
-    """Read back what `encode_spec` wrote; it was checked when it was accepted."""
-    return _convert(task_pb2.TaskSpec.FromString(data))
+    """Read back what `encode_spec` wrote; it was checked when it was accepted. Raises `ValueError` if it is something else."""
+    public, sealed = split(data)
+    try:
+        spec = _convert(task_pb2.TaskSpec.FromString(public))
+    except DecodeError as error:
+        raise ValueError("not an encoded spec") from error
+    return replace(spec, sealed=sealed) if sealed else spec
 
 
 def encode_spec(spec: TaskSpec) -> bytes:
@@ -158,4 +167,5 @@ def encode_spec(spec: TaskSpec) -> bytes:
         message.attach.include_descendants = spec.attach.include_descendants
     else:
         message.command.argv.extend(spec.argv)
-    return message.SerializeToString(deterministic=True)
+    encoded = message.SerializeToString(deterministic=True)
+    return join(encoded, spec.sealed) if spec.sealed else encoded
