@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmeter import __version__
-from taskmeter.core.recovery import recover
+from taskmeter.core.recovery import open_meters, recover
 from taskmeter.core.reseal import reseal
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
@@ -216,7 +216,7 @@ async def _serve(settings: Settings) -> int:
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)
     _announce(state_dir, server.targets, start_time)
-    service.spawn(reseal(service))
+    service.spawn(_after_start(service, executor))
     watcher = loop.create_task(_leave_when_idle(settings, service, activity, stopping)) if settings.auto else None
     await stopping.wait()
 
@@ -232,6 +232,13 @@ async def _serve(settings: Settings) -> int:
     (state_dir / "daemon.json").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     return 0
+
+
+async def _after_start(service: Service, executor: LocalExecutor) -> None:
+    """What serving need not wait for."""
+    await open_meters(service)
+    executor.tidy()
+    await reseal(service)
 
 
 async def _take_over(state_dir: Path, service: Service, loss: Loss | None) -> None:

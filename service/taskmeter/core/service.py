@@ -35,6 +35,8 @@ class Entry:
     """Its encoded status without the changing fields; None = must be encoded again."""
     launched: bool = False
     """The executor was given this attempt by this daemon, or holds it since an earlier one."""
+    meter_later: bool = False
+    """It runs since before this daemon, and its meter has not been opened yet."""
     observing: bool = False
     observe_again: bool = False
     retry_logged: bool = False
@@ -128,6 +130,8 @@ class Service:
         static = entry.static
         if task.state is State.NONE:
             return self.codec.status(task, metered=False, queue_position=self.scheduler.position(task.token))
+        if entry.meter_later:
+            self.open_meter(entry)
         hot = self.meter.hot(task.token)
         if static is None:
             static = entry.static = self.codec.status(task, metered=bool(hot))
@@ -151,6 +155,7 @@ class Service:
     def open_meter(self, entry: Entry) -> None:
         """Start metering a task whose main process runs; its status then takes the changing fields from the meter."""
         task = entry.task
+        entry.meter_later = False
         if self.meter.is_open(task.token):
             return
         source = self.executor.meter_source(task.token, task.attempt)

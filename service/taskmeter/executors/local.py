@@ -95,9 +95,7 @@ class LocalExecutor:
             (self._state_dir / name).mkdir(mode=mode, parents=True, exist_ok=True)
         shim = install_shim(self._state_dir, self._packaged_shim)
         self._cgroups = discover(self._state_dir, self._store_id, self._cgroup_setting)
-        self._cgroups.sweep(self._is_over)
         self._trash = Trash(self._state_dir)
-        self._remover.submit(self._trash.empty)
         self._hints = Hints(hints_path(self._state_dir))
         self._launcher = Launcher(os.fsencode(shim))
         self._loop.add_reader(self._hints.fileno(), self._on_hints)
@@ -105,6 +103,11 @@ class LocalExecutor:
         self._loop.add_reader(self._launcher.fileno(), self._on_results)
         self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         self._started = True
+
+    def tidy(self) -> None:
+        """Remove, in the background, what earlier daemons could not: cgroups of attempts that are over, deleted tasks' files."""
+        self._remover.submit(self._cgroups.sweep, self._is_over)
+        self._remover.submit(self._trash.empty)
 
     @property
     def cgroups(self) -> Cgroups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, fields
+from types import MappingProxyType
 from typing import Any
 
 from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
@@ -13,6 +14,7 @@ from taskmeter.model.usage import GpuUse, Integrals, MemorySource, Metrics, Metr
 
 Row = tuple[Any, ...]
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 _METRICS = tuple(field.name for field in fields(Metrics))
 _PROGRESS = tuple(field.name for field in fields(Progress))
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -20,6 +22,11 @@ _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encod
 
 def _values(value: Integrals | Tariff) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def decode_map(text: str) -> Mapping[str, str]:
+    """Read back what `encode_map` wrote; nearly all are empty, and share one value."""
+    return json.loads(text) if text != "{}" else NOTHING
 
 
 def encode_map(values: Mapping[str, str]) -> str:
@@ -140,9 +147,9 @@ def encode_usage(usage: Usage) -> str:
 
 def decode_usage(text: str | None) -> Usage | None:
     """Read back what `encode_usage` wrote; None for an attempt without usage."""
-    values = json.loads(text) if text else {}
-    if not values:
+    if text is None or text == "{}":
         return None
+    values = json.loads(text)
     metrics = values["metrics"]
     metrics["source"] = MetricsSource(metrics["source"])
     metrics["memory_source"] = MemorySource(metrics["memory_source"])
@@ -166,8 +173,8 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         node=node,
         executor=executor,
         idempotency_key=more["key"],
-        tags=json.loads(tags),
-        metadata=json.loads(metadata),
+        tags=decode_map(tags),
+        metadata=decode_map(metadata),
         priority=priority,
         state=State(state),
         outcome=Outcome(outcome),
