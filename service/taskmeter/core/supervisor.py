@@ -188,15 +188,17 @@ def _ended(task: Task, ended: Ended) -> dict[str, Any]:
 def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     """The supervisor is gone and left no exit record."""
     fields: dict[str, Any] = {"exit_code": NO_EXIT_CODE, "exit_signal": 0, "end_time": time.time()}
+    same_boot = facts.same_boot and task.boot_id == service.boot_id
     if not facts.claimed:
         service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
+    if not facts.claimed and same_boot:
         stopped = task.stop is not None
         fields["outcome"] = Outcome.CANCELLED if stopped else Outcome.FAILED_TO_START
         fields["exit_code"] = NO_EXIT_CODE if stopped else 126
         fields["exit_message"] = "stopped on request, before it started" if stopped else "its supervisor could not be started"
         return fields
     fields["outcome"] = Outcome.LOST
-    if not facts.same_boot:
+    if not same_boot:  # the claim itself may have vanished in a power cut: it may have run
         fields["exit_message"] = "lost: the host was restarted while it ran"
         return fields
     if task.spec.attach is not None:
