@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, fields
+from sys import intern
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +16,7 @@ from taskmeter.model.usage import GpuUse, Integrals, MemorySource, Metrics, Metr
 Row = tuple[Any, ...]
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+MOST_TARIFFS = 64
 _METRICS = tuple(field.name for field in fields(Metrics))
 _PROGRESS = tuple(field.name for field in fields(Progress))
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -27,6 +29,25 @@ def _values(value: Integrals | Tariff) -> dict[str, Any]:
 def decode_map(text: str) -> Mapping[str, str]:
     """Read back what `encode_map` wrote; nearly all are empty, and share one value."""
     return json.loads(text) if text != "{}" else NOTHING
+
+
+_NO_INTEGRALS = Integrals()
+_tariffs: dict[str, Tariff] = {}
+"""By their JSON: a thousand tasks have a handful of tariffs."""
+
+
+def _integrals(values: dict[str, Any]) -> Integrals:
+    return Integrals(**values) if any(values.values()) else _NO_INTEGRALS
+
+
+def _tariff(values: dict[str, Any]) -> Tariff:
+    name = _encode_json(values)
+    found = _tariffs.get(name)
+    if found is None:
+        if len(_tariffs) >= MOST_TARIFFS:
+            _tariffs.clear()
+        found = _tariffs[name] = Tariff(**values)
+    return found
 
 
 def encode_map(values: Mapping[str, str]) -> str:
@@ -169,9 +190,9 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         spec=decode_spec(spec),
         spec_hash=spec_hash,
         create_time=create_time,
-        tenant=tenant,
-        node=node,
-        executor=executor,
+        tenant=intern(tenant),
+        node=intern(node),
+        executor=intern(executor),
         idempotency_key=more["key"],
         tags=decode_map(tags),
         metadata=decode_map(metadata),
@@ -182,7 +203,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         retries_used=more["retries_used"],
         queued_time=more["queued_time"],
         incarnation=more["incarnation"],
-        boot_id=more["boot_id"],
+        boot_id=intern(more["boot_id"]),
         launch_time=more["launch_time"],
         start_time=more["start_time"],
         end_time=end_time,
@@ -195,7 +216,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         unkillable_pids=tuple(more["unkillable"]),
         target=Target(*target) if target else None,
         usage=decode_usage(row[16]),
-        earlier=Integrals(**more["earlier"]),
-        tariff=Tariff(**more["tariff"]),
+        earlier=_integrals(more["earlier"]),
+        tariff=_tariff(more["tariff"]),
         seq=seq,
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 
@@ -12,6 +15,9 @@ from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
 from taskmeter.rpc.convert.sealed import join, split
 from taskmeter.v1 import task_pb2
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+"""What most specs have of environment, tags and metadata: one value for all of them."""
 
 MAX_SPEC_BYTES = 512 * 1024
 MAX_STDIN_BYTES = 1024 * 1024
@@ -106,16 +112,16 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
     return TaskSpec(
         argv=tuple(message.command.argv),
         name=message.name,
-        project_id=message.project_id,
-        source=message.source,
-        env=dict(message.env),
+        project_id=sys.intern(message.project_id),
+        source=sys.intern(message.source),
+        env=dict(message.env) if message.env else NOTHING,
         working_directory=message.working_directory,
         stdin_data=message.stdin_data,
-        tags=dict(message.tags),
-        metadata=dict(message.metadata),
+        tags=dict(message.tags) if message.tags else NOTHING,
+        metadata=dict(message.metadata) if message.metadata else NOTHING,
         timeout_seconds=message.timeout_seconds,
         grace_period_seconds=message.grace_period_seconds if message.HasField("grace_period_seconds") else DEFAULT_GRACE_SECONDS,
-        queue=message.queue or DEFAULT_QUEUE,
+        queue=sys.intern(message.queue or DEFAULT_QUEUE),
         priority=message.priority,
         tariff=message.tariff,
         total_count=message.total_count,
