@@ -60,7 +60,10 @@ async def open_meters(service: Service) -> None:
         if index % METERS_PER_TURN == 0:
             await asyncio.sleep(0)
         if entry.meter_later:
-            service.open_meter(entry)
+            try:
+                service.open_meter(entry)
+            except OSError as error:  # no descriptors: the executor's sweep has it looked at again
+                log.warning("task %s is not metered yet: %s", entry.task.token, error)
 
 
 def _runs_on(task: Task, facts: Facts) -> bool:

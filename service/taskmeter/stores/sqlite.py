@@ -238,7 +238,12 @@ class SqliteStore:
         return self._reading.execute(self._queries["get_meta"], (key,)).get
 
     def _tasks(self, statement: str, values: tuple[Any, ...] | list[Any] = ()) -> list[Task]:
-        return [decode_task(row, self._codec.decode_spec) for row in self._rows(statement, values)]
+        rows = self._rows(statement, values)
+        try:
+            return [decode_task(row, self._codec.decode_spec) for row in rows]
+        except (ValueError, TypeError, KeyError) as error:  # pages have no checksums: what was overwritten may still be read
+            self._damaged(f"it holds what was never written: {error!r}")
+            raise DamagedStoreError("the database is damaged", hint="try again in a moment: it is built anew") from error
 
     def _task(self, query: str, values: tuple[Any, ...]) -> Task | None:
         found = self._tasks(self._queries[query], values)
