@@ -17,12 +17,14 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from taskmeter import __version__
 from taskmeter.core.drain import drain, drained
-from taskmeter.core.recovery import recover
+from taskmeter.core.recovery import open_meters, recover
+from taskmeter.core.reseal import reseal
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
@@ -30,6 +32,7 @@ from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
 from taskmeter.host import goes_down_with_us
 from taskmeter.logs import configure_logging
+from taskmeter.lost_store import Loss, may_start_again, open_store, rebuild_store, start_again
 from taskmeter.metering.meter import LocalMeter
 from taskmeter.model.task import LOCAL_NODE
 from taskmeter.model.usage import Tariff
@@ -42,8 +45,8 @@ from taskmeter.rpc.server import RpcServer
 from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
+from taskmeter.sealing import load_sealer
 from taskmeter.settings import Settings, reload_tariffs
-from taskmeter.stores.sqlite import SqliteStore
 
 EXIT_REFUSED = 4
 """Another daemon holds the state directory, or the store cannot be used."""
@@ -166,9 +169,10 @@ def _reload(settings: Settings, service: Service) -> None:
 async def _serve(settings: Settings) -> int:
     start_time = time.time()
     state_dir = settings.state_dir
+    sealer = load_sealer(settings.encryption_key_file)
     key = ensure_admin_key(state_dir / "admin.key")
     codec = ProtoCodec()
-    store = SqliteStore(state_dir / "taskmeter.db", codec)
+    store, loss = open_store(state_dir, codec, secure_delete=sealer is not None)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
     await executor.start()
     meter = _meter(settings)
@@ -176,6 +180,7 @@ async def _serve(settings: Settings) -> int:
     service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=_boot_id())
     service.report_key_secret = key.encode()
     service.tariffs = _tariffs(settings)
+    service.sealer = sealer
 
     activity = Activity(time.monotonic)
     streams = EventStreams(service)
@@ -205,12 +210,15 @@ async def _serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, _reload, settings, service)  # a terminal that closes does not end a daemon
+    damage: list[str] = []
+    store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
 
-    await recover(service)
+    await _take_over(state_dir, service, loss)
     await server.start()
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)
     _announce(state_dir, server.targets, start_time)
+    service.spawn(_after_start(service, executor))
     watcher = loop.create_task(_leave_when_idle(settings, service, activity, stopping)) if settings.auto else None
     await stopping.wait()
     await _end_work_first(settings, service, stopping)
@@ -222,6 +230,8 @@ async def _serve(settings: Settings) -> int:
     meter.close()
     await executor.close()
     await store.close()
+    if damage:
+        start_again(state_dir, damage[0])
     (state_dir / "daemon.json").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     return 0
@@ -246,14 +256,39 @@ async def _end_work_first(settings: Settings, service: Service, stopping: asynci
         wait.cancel()
 
 
+async def _after_start(service: Service, executor: LocalExecutor) -> None:
+    """What serving need not wait for."""
+    await open_meters(service)
+    executor.tidy()
+    await reseal(service)
+
+
+async def _take_over(state_dir: Path, service: Service, loss: Loss | None) -> None:
+    """Go on with the tasks of the daemon before, whose store may be lost."""
+    if loss is not None:
+        await rebuild_store(state_dir, service, loss)
+    await recover(service)
+
+
+def _on_damage(state_dir: Path, damage: list[str], stopping: asyncio.Event, what: str) -> None:
+    """Leave in order, to start again with a new database; unless that was tried just before."""
+    if may_start_again(state_dir):
+        damage.append(what)
+        stopping.set()
+    else:
+        log.error("the database is damaged once more (%s): look at the disk, then restart the daemon; tasks run on", what)
+
+
 def _announce(state_dir: Path, targets: list[str], start_time: float) -> None:
     """Write daemon.json in one step, then tell whoever started us."""
     facts = {"pid": os.getpid(), "version": __version__, "grpc": targets, "http": [], "start_time": start_time}
     staged = state_dir / "daemon.json.new"
     staged.write_text(json.dumps(facts) + "\n", encoding="utf-8")
     os.replace(staged, state_dir / "daemon.json")
-    sys.stdout.write(f"ready {targets[0]}\n")
-    sys.stdout.flush()
+    try:
+        os.write(1, f"ready {targets[0]}\n".encode())
+    except BrokenPipeError:  # who started us has read the first one, and has gone
+        pass
 
 
 async def _leave_when_idle(settings: Settings, service: Service, activity: Activity, stopping: asyncio.Event) -> None:

@@ -53,6 +53,8 @@ class Settings:
     """"auto" meters GPUs where NVIDIA's driver is, "off" never."""
     drain_on_stop: str = "auto"
     """Whether SIGTERM interrupts all tasks first: "never"; "always"; "auto" if the host or the container goes down with it."""
+    encryption_key_file: str = ""
+    """If set, arguments, environment and input of tasks are stored encrypted with the keys in it; see `taskmeter.sealing`."""
     auto: bool = False
     """Started by a client: exit after `auto_exit_seconds` without a live task or a call."""
     auto_exit_seconds: float = 600.0
@@ -72,6 +74,7 @@ _ENVIRONMENT = (
     "tariff",
     "gpu",
     "drain_on_stop",
+    "encryption_key_file",
     "auto_exit_seconds",
     "log_level",
     "log_format",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import platform
 import resource
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -200,8 +202,26 @@ def state(directory: Path) -> Iterator[Finding]:
         yield Finding("state", Grade.LESS, text, "little room for output and history")
     else:
         yield Finding("state", Grade.FINE, text)
+    yield from _rebuilt(directory)
     if not os.path.exists(directory / "daemon.sock") and len(str(directory / "daemon.sock").encode()) > 107:
         yield Finding("socket", Grade.LESS, "its path is too long for a socket", "the socket lies in XDG_RUNTIME_DIR")
+
+
+def _rebuilt(directory: Path) -> Iterator[Finding]:
+    """Whether the database was ever built anew from the task directories."""
+    try:
+        report = json.loads((directory / "rebuilt.json").read_text(encoding="utf-8"))
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(report["time"]))
+        text = f"{when}: {report['why']}; built anew with {report['launched_count'] + report['waiting_count']} tasks"
+        if report["unreadable_count"]:
+            text += f", {report['unreadable_count']} directories could not be read"
+        kept = f"the damaged one is kept as {report['aside']}; " if report["aside"] else ""
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield Finding("store", Grade.LESS, f"rebuilt.json cannot be read: {error}")
+        return
+    yield Finding("store", Grade.LESS, text, f"{kept}look at the disk, then delete {directory / 'rebuilt.json'}")
 
 
 def native() -> Iterator[Finding]:

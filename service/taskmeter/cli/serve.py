@@ -21,6 +21,9 @@ from taskmeter.errors import InvalidArgumentError
     help="How processes without a cgroup are read; `taskmeter doctor` says what works here. Default auto.",
 )
 @click.option("--gpu", type=click.Choice(["auto", "off"]), help="Meter GPUs where NVIDIA's driver is, or never.")
+@click.option(
+    "--encryption-key-file", metavar="FILE", help="Store what tasks are given encrypted with these Fernet keys, newest first."
+)
 @click.option("--config", metavar="FILE", help="A TOML file with settings and tariffs; options and environment win over it.")
 @click.option(
     "--drain-on-stop",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from taskmeter.cli import stdin
+from taskmeter.cli.envfile import read_env_files
 from taskmeter.cli.options import PAIR, SPAN
 from taskmeter.cli.retries import RETRY_OPTIONS, make_policy
 
@@ -26,6 +27,13 @@ _OPTIONS = [
     click.option("--project", "project_id", default="", help="The project it belongs to."),
     click.option("--source", default="", help="Where in the project it comes from."),
     click.option("--env", "env", type=PAIR, multiple=True, metavar="NAME=VALUE", help="An environment variable; repeatable."),
+    click.option(
+        "--env-file",
+        "env_files",
+        multiple=True,
+        metavar="FILE",
+        help="Environment variables, one NAME=VALUE per line; the file must be yours alone (0600). --env wins. Repeatable.",
+    ),
     click.option("--clean-env", is_flag=True, help="Do not hand on the environment of this command, only --env."),
     click.option("--cwd", "working_directory", default="", metavar="DIR", help="Its working directory; default: this one."),
     click.option("--timeout", "timeout_seconds", type=SPAN, default=0.0, metavar="TIME", help="End it after TIME (1.5h, 90s)."),
@@ -54,6 +62,7 @@ def make_spec(
     project_id: str,
     source: str,
     env: tuple[tuple[str, str], ...],
+    env_files: tuple[str, ...],
     clean_env: bool,
     working_directory: str,
     timeout_seconds: float,
@@ -78,7 +87,7 @@ def make_spec(
         name=name,
         project_id=project_id,
         source=source,
-        env=environment(os.environ, dict(env), clean=clean_env),
+        env=environment(os.environ, read_env_files(env_files) | dict(env), clean=clean_env),
         working_directory=_directory(working_directory),
         stdin_data=stdin_data,
         tags=dict(tags),

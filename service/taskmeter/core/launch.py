@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import time
 from contextlib import suppress
 from typing import Any
 
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.ports import Launch
+from taskmeter.core.secrets import unseal
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import RETRY_SECONDS, settle_unstarted
 from taskmeter.core.terminate import terminate
@@ -17,6 +19,8 @@ from taskmeter.errors import PreconditionError, TaskmeterError
 from taskmeter.model.ids import new_incarnation
 from taskmeter.model.state import State
 from taskmeter.model.task import Cause, Task
+
+log = logging.getLogger(__name__)
 
 
 def starting(boot_id: str) -> Step:
@@ -28,7 +32,12 @@ def starting(boot_id: str) -> Step:
 async def launch(service: Service, entry: Entry) -> None:
     """Spawn the attempt of a task in STARTING."""
     task = entry.task
-    order = Launch(task.token, task.attempt, task.incarnation, task.spec, _environment(service, task), task.target)
+    try:
+        spec = unseal(service, task)
+    except TaskmeterError as error:
+        log.error("%s; it is not launched", error.message)
+        return
+    order = Launch(task.token, task.attempt, task.incarnation, spec, _environment(service, task), task.target)
     try:
         await service.executor.launch(order)
     except OSError as error:
@@ -66,9 +75,16 @@ async def _start_waiting(service: Service, token: str) -> None:
             service.scheduler.enqueue(entry.task)
             return
         try:
+            unseal(service, entry.task)
+        except TaskmeterError as error:
+            service.scheduler.free_slot(token)
+            log.error("%s; it waits for a daemon that has", error.message)
+            service.pump()
+            return
+        try:
             if entry.task.attempt:  # the first one's directory was made when the task was accepted
                 spec = service.codec.encode_spec(entry.task.spec)
-                await service.executor.prepare(token, entry.task.attempt, spec)
+                await service.executor.prepare(token, entry.task.attempt, service.store.pack(entry.task, spec))
             await advance(service, entry.task, [starting(service.boot_id)])
         except (TaskmeterError, OSError):  # disk full, store down: it waits on
             service.scheduler.free_slot(token)

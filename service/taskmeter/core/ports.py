@@ -6,7 +6,7 @@ task's process is on this host.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,6 +26,8 @@ class Change:
     events: tuple[Event, ...]
     spec: bytes | None = None
     """The encoded spec of a new task, which is inserted; None = the task is there already."""
+    new_spec: bytes | None = None
+    """Replaces the stored spec of a task that is there, and nothing else of it: the same spec, sealed with another key."""
     delete: bool = False
     attempt: bool = False
     """Write the attempt's own row too: at its launch and at its end."""
@@ -103,6 +105,12 @@ class Store(Protocol):
 
     def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
         """Read blocks whose last_seq is at least `from_seq`, in order, at most `limit` of them; of one task if `token`."""
+
+    def pack(self, task: Task, spec: bytes) -> bytes:
+        """Encode a task that is being accepted, for its directory: a new store gets it back from there."""
+
+    def unpack(self, record: bytes) -> tuple[Task, bytes] | None:
+        """Return what was packed, as of its acceptance, and the encoded spec; None if the record is not sound."""
 
     async def close(self) -> None:
         """Finish what was handed in, checkpoint, close."""
@@ -218,14 +226,41 @@ class Found:
     """The pids above it, as of just now."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Somebody has begun an attempt, or has seen to it that nobody ever does."""
+
+    incarnation: int
+    """0 if the claim cannot be read."""
+    boot_id: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What lies in the directory of one attempt."""
+
+    token: str
+    attempt: int
+    record: bytes
+    """What `prepare` was given; b"" if it is not there."""
+    claim: Claimed | None
+
+
 class Executor(Protocol):
     """Runs attempts somewhere and survives nothing itself: it can be asked again about everything after a restart."""
 
     def set_listener(self, on_change: Callable[[str, int], None]) -> None:
         """Have `on_change(token, attempt)` called on the loop whenever facts may have grown. May be called for nothing."""
 
-    async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
-        """Make the attempt's directory and keep the encoded spec in it. Raises `LimitError` DISK_FULL."""
+    async def prepare(self, token: str, attempt: int, record: bytes) -> None:
+        """Make the attempt's directory and keep the task's record in it. Raises `LimitError` DISK_FULL."""
+
+    def rewrite_record(self, token: str, attempt: int, record: bytes) -> None:
+        """Replace what `prepare` was given, in one step. Harmless if the directory is gone. May block."""
+
+    def stored(self) -> Iterator[Stored]:
+        """Go through all attempts that have a directory; those of one task together, the newest first."""
 
     def identify(self, attach: Attach) -> Found:
         """Find the process that a spec wants to attach, and see whether it may be.
@@ -323,13 +358,36 @@ class Meter(Protocol):
 # ---------------------------------------------------------------------------------------------------------- codec
 
 
+class Sealer(Protocol):
+    """Encrypts what is stored of secrets; knows a newest key and older ones."""
+
+    def seal(self, secret: bytes, token: str, tenant: str) -> bytes:
+        """Encrypt for one task of one tenant, with the newest key."""
+
+    def open(self, sealed: bytes, token: str, tenant: str) -> bytes:
+        """Decrypt. Raises `PreconditionError` UNSUPPORTED_HERE if no key opens it, or if it was sealed for another task."""
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Tell whether it was sealed with the newest key."""
+
+    def hashes(self, data: bytes) -> list[bytes]:
+        """Return the keyed hash of `data` by every key, the newest first."""
+
+
 class Codec(Protocol):
     """Between model values and their encoded form; the store and the streams handle only bytes."""
 
     def encode_spec(self, spec: TaskSpec) -> bytes:
         """Deterministic serialization: equal specs give equal bytes."""
 
-    def decode_spec(self, data: bytes) -> TaskSpec: ...
+    def decode_spec(self, data: bytes) -> TaskSpec:
+        """Read back what `encode_spec` wrote; what was sealed stays so. Raises `ValueError` if it is something else."""
+
+    def encode_secrets(self, spec: TaskSpec) -> bytes:
+        """Serialize what a spec keeps secret: arguments, environment, input."""
+
+    def with_secrets(self, spec: TaskSpec, secrets: bytes) -> TaskSpec:
+        """Return the spec with what `encode_secrets` wrote."""
 
     def frame_event(self, event: Event, seq: int) -> bytes:
         """Encode one event as a framed `StreamEventsResponse.events` field."""

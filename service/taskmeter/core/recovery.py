@@ -6,14 +6,20 @@ attempt that nobody claimed is launched (a second supervisor would lose the clai
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 
 from taskmeter.core.launch import launch, pump
+from taskmeter.core.ports import Facts
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import observe
 from taskmeter.core.wait_turn import take_up, wait_turn
 from taskmeter.model.state import State
+from taskmeter.model.task import Task
+
+METERS_PER_TURN = 8
+"""How many meters are opened before the loop's other work has its turn; each takes up to half a millisecond."""
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +46,36 @@ async def recover(service: Service) -> None:
         counts["running" if facts.alive else "ended"] += 1
         if facts.alive:
             service.executor.adopt(task.token, task.attempt)
-            if facts.started is not None and facts.gone is None:
-                service.open_meter(entry)
+            entry.meter_later = facts.started is not None and facts.gone is None
             if task.stop is not None:  # the order may not have reached its page before the daemon died
                 service.executor.order_stop(task.token, task.attempt, task.stop.cause, task.stop.grace_seconds, task.stop.serial)
-        observe(service, task.token, task.attempt)
+        if not _runs_on(task, facts):
+            observe(service, task.token, task.attempt)
     if any(counts.values()):
         log.info("recovered %s", ", ".join(f"{count} {what}" for what, count in counts.items()))
     pump(service)
+
+
+async def open_meters(service: Service) -> None:
+    """Go on sampling what was adopted: after serving has begun. What is asked for meanwhile is opened at once."""
+    for index, entry in enumerate([entry for entry in service.live.values() if entry.meter_later]):
+        if index % METERS_PER_TURN == 0:
+            await asyncio.sleep(0)
+        if entry.meter_later:
+            try:
+                service.open_meter(entry)
+            except OSError as error:  # no descriptors: the executor's sweep has it looked at again
+                log.warning("task %s is not metered yet: %s", entry.task.token, error)
+
+
+def _runs_on(task: Task, facts: Facts) -> bool:
+    """Tell whether facts and state agree, so that nothing is to be done before the facts grow."""
+    return (
+        facts.alive
+        and facts.started is not None
+        and facts.ended is None
+        and facts.gone is None
+        and facts.unkillable_pids == task.unkillable_pids
+        and (task.state is State.RUNNING or (task.state is State.STOPPING and not task.end_time))
+        and (task.stop is None or task.state is State.STOPPING)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskmeter.core.lifecycle import Step, change_of
 from taskmeter.core.next_attempt import fields_of_next_attempt
+from taskmeter.core.secrets import unseal
 from taskmeter.core.service import Service
 from taskmeter.core.start_task import copy_of, prepare, start_task
 from taskmeter.errors import PreconditionError, UnavailableError
@@ -14,7 +15,7 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
     """Return the token that runs: the same one, or with `as_new` that of the copy.
 
     Raises `PreconditionError` NOT_RETRYABLE for a live, succeeded or terminated task and one that was attached; `as_new` takes
-    any other that ended.
+    any other that ended. UNSUPPORTED_HERE for one that is encrypted with a key that is not here.
     """
     task = service.find(token, tenant)
     if not task.ended:
@@ -24,7 +25,7 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
             "the process was not started here, so it cannot be run again", reason="NOT_RETRYABLE", hint="attach a new one"
         )
     if as_new:
-        new_token, _ = await start_task(service, copy_of(task), tenant)
+        new_token, _ = await start_task(service, copy_of(service, task), tenant)
         return new_token
     if task.outcome not in RETRYABLE:
         how = task.outcome.name.lower().replace("_", " ")
@@ -35,6 +36,7 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
         raise UnavailableError("the daemon is draining and accepts no new work", reason="DRAINING")
     if token in service.retrying:
         raise PreconditionError("the task is being retried already", reason="NOT_RETRYABLE")
+    unseal(service, task)  # without its key it could not run: then it stays as it ended
     holder = service.store.find_key(tenant, task.idempotency_key) if task.idempotency_key else None
     if holder is not None and holder.token != token:
         raise PreconditionError(
@@ -42,8 +44,9 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
         )
     service.retrying.add(token)
     try:
-        await prepare(service, token, task.attempt + 1, service.codec.encode_spec(task.spec))
-        step = Step(State.NONE, "retry", fields_of_next_attempt(task))
+        fields = fields_of_next_attempt(task)
+        await prepare(service, task.evolve(state=State.NONE, **fields), service.codec.encode_spec(task.spec))
+        step = Step(State.NONE, "retry", fields)
         await service.store.commit([change_of(task, [step])])
     finally:
         service.retrying.discard(token)

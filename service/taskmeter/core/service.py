@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskmeter.core.hub import Hub
-from taskmeter.core.ports import Block, Codec, Executor, Meter, Store
+from taskmeter.core.ports import Block, Codec, Executor, Meter, Sealer, Store
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.errors import NotFoundError
 from taskmeter.model.state import State
@@ -35,6 +35,8 @@ class Entry:
     """Its encoded status without the changing fields; None = must be encoded again."""
     launched: bool = False
     """The executor was given this attempt by this daemon, or holds it since an earlier one."""
+    meter_later: bool = False
+    """It runs since before this daemon, and its meter has not been opened yet."""
     observing: bool = False
     observe_again: bool = False
     retry_logged: bool = False
@@ -78,6 +80,8 @@ class Service:
         self.report_key_secret = b""
         self.tariffs: Mapping[str, Tariff] = {"": Tariff()}
         """By name; "" is what tasks get that name none. Read at acceptance: a task keeps its prices."""
+        self.sealer: Sealer | None = None
+        """If set, what tasks are given is stored encrypted."""
         self.draining = False
         self.ended_count = 0
         self._ended: OrderedDict[str, tuple[Task, bytes]] = OrderedDict()
@@ -130,6 +134,8 @@ class Service:
         static = entry.static
         if task.state is State.NONE:
             return self.codec.status(task, metered=False, queue_position=self.scheduler.position(task.token))
+        if entry.meter_later:
+            self.open_meter(entry)
         hot = self.meter.hot(task.token)
         if static is None:
             static = entry.static = self.codec.status(task, metered=bool(hot))
@@ -153,6 +159,7 @@ class Service:
     def open_meter(self, entry: Entry) -> None:
         """Start metering a task whose main process runs; its status then takes the changing fields from the meter."""
         task = entry.task
+        entry.meter_later = False
         if self.meter.is_open(task.token):
             return
         source = self.executor.meter_source(task.token, task.attempt)

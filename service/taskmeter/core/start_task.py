@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from dataclasses import replace
@@ -10,6 +9,7 @@ from dataclasses import replace
 from taskmeter.core.attach import choose_target
 from taskmeter.core.launch import launch, starting
 from taskmeter.core.lifecycle import change_of
+from taskmeter.core.secrets import is_hash_of, seal, spec_hash, unseal
 from taskmeter.core.service import ReservedKey, Service
 from taskmeter.errors import ConflictError, InvalidArgumentError, LimitError, UnavailableError
 from taskmeter.model.ids import new_token
@@ -40,7 +40,7 @@ async def start_task(
             holder = service.store.find_key(tenant, idempotency_key)
             if holder is None:
                 return await _accept(service, spec, encoded, tenant, idempotency_key), False
-            if holder.spec_hash != _hash(encoded):
+            if not is_hash_of(service, holder.spec_hash, encoded):
                 raise ConflictError(
                     "this idempotency key was used with another spec",
                     metadata={"token": holder.token},
@@ -51,10 +51,6 @@ async def start_task(
         key.user_count -= 1
         if not key.user_count:
             service.reserved_keys.pop((tenant, idempotency_key), None)
-
-
-def _hash(encoded: bytes) -> bytes:
-    return hashlib.sha256(encoded).digest()
 
 
 def _tariff(service: Service, spec: TaskSpec) -> Tariff:
@@ -85,12 +81,12 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
             retry_after_seconds=1.0,
         )
     if spec.attach is None:
-        return await _store(service, spec, encoded, tenant, idempotency_key, _hash(encoded), None)
+        return await _store(service, spec, encoded, tenant, idempotency_key, spec_hash(service, encoded), None)
     named, target = choose_target(service, spec, spec.attach)
     service.attaching[target] = spec.attach
     try:
         stored = service.codec.encode_spec(named)
-        return await _store(service, named, stored, tenant, idempotency_key, _hash(encoded), target)
+        return await _store(service, named, stored, tenant, idempotency_key, spec_hash(service, encoded), target)
     finally:
         del service.attaching[target]
 
@@ -101,7 +97,7 @@ async def _store(
     encoded: bytes,
     tenant: str,
     idempotency_key: str,
-    spec_hash: bytes,
+    hashed: bytes,
     target: Target | None,
 ) -> str:
     scheduler = service.scheduler
@@ -109,7 +105,7 @@ async def _store(
     task = Task(
         token=new_token(),
         spec=spec,
-        spec_hash=spec_hash,
+        spec_hash=hashed,
         create_time=now,
         queued_time=now,
         tenant=tenant,
@@ -120,11 +116,14 @@ async def _store(
         target=target,
         tariff=_tariff(service, spec),
     )
+    sealed = seal(service, spec, task.token, tenant)
+    if sealed is not spec:
+        task, encoded = task.evolve(spec=sealed), service.codec.encode_spec(sealed)
     at_once = scheduler.has_room
     if at_once:
         scheduler.take_slot(task.token)
     try:
-        await prepare(service, task.token, 0, encoded)
+        await prepare(service, task, encoded)
         steps = [starting(service.boot_id)] if at_once else []
         await service.store.commit([change_of(task, steps, spec=encoded)])
     except BaseException:
@@ -141,16 +140,19 @@ async def _store(
     return task.token
 
 
-async def prepare(service: Service, token: str, attempt: int, spec: bytes) -> None:
-    """Have the attempt's directory made. Raises `LimitError` DISK_FULL, `UnavailableError` if it cannot be made."""
+async def prepare(service: Service, task: Task, spec: bytes) -> None:
+    """Have the directory of the task's attempt made, with all that a new store would need to know of it.
+
+    Raises `LimitError` DISK_FULL, `UnavailableError` if it cannot be made.
+    """
     try:
-        await service.executor.prepare(token, attempt, spec)
+        await service.executor.prepare(task.token, task.attempt, service.store.pack(task, spec))
     except OSError as error:
         raise UnavailableError(
             f"the task's directory cannot be made: {os.strerror(error.errno or 0)}", reason="STORE_UNAVAILABLE"
         ) from error
 
 
-def copy_of(task: Task) -> TaskSpec:
-    """The spec for a new task like `task`, with its tags and metadata as they are now."""
-    return replace(task.spec, tags=dict(task.tags), metadata=dict(task.metadata), priority=task.priority)
+def copy_of(service: Service, task: Task) -> TaskSpec:
+    """The spec for a new task like `task`, with its tags and metadata as they are now. Raises what `unseal` raises."""
+    return replace(unseal(service, task), tags=dict(task.tags), metadata=dict(task.metadata), priority=task.priority)

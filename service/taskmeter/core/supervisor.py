@@ -103,6 +103,8 @@ async def reconcile(service: Service, entry: Entry) -> None:
 
 def finish(service: Service, task: Task, *, attempt: int) -> None:
     """An attempt's end is stored: release what it held and let the next one start, of this task or another."""
+    if task.ended and not task.launch_time:
+        _bury(service, task)
     service.executor.settle(task.token, attempt)
     service.scheduler.free_slot(task.token)
     if not task.ended:
@@ -118,6 +120,16 @@ def last_step(service: Service, ended: Task, reason: str, fields: dict[str, Any]
     wait: Wait = following["wait"]
     why = f"retry {wait.retry} in {wait.delay_seconds:g} s" if wait.retry else "interrupted, it is to run again"
     return Step(State.NONE, f"{reason}; {why}", fields, following)
+
+
+def _bury(service: Service, task: Task) -> None:
+    """Leave it in the directory of an attempt that ended while it waited, too: a store built from there must not run it."""
+    try:
+        service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
+    except FileNotFoundError:  # a next attempt's directory is made when its turn has come
+        pass
+    except OSError as error:
+        log.warning("task %s: its end is not in its directory: %s", task.token, error.strerror)
 
 
 def _poll_ready(service: Service, entry: Entry) -> None:
@@ -194,17 +206,17 @@ def _ended(task: Task, ended: Ended) -> dict[str, Any]:
 def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     """The supervisor is gone and left no exit record."""
     fields: dict[str, Any] = {"exit_code": NO_EXIT_CODE, "exit_signal": 0, "end_time": time.time()}
+    same_boot = facts.same_boot and task.boot_id == service.boot_id
     if not facts.claimed:
         service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
-        if task.boot_id != service.boot_id:  # a power cut may have taken the claim
-            return fields | {"outcome": Outcome.LOST, "exit_message": _REBOOTED}
+    if not facts.claimed and same_boot:
         stopped = task.stop is not None
         fields["outcome"] = OUTCOME_OF_CAUSE[task.stop.cause] if task.stop else Outcome.FAILED_TO_START
         fields["exit_code"] = NO_EXIT_CODE if stopped else 126
         fields["exit_message"] = "stopped on request, before it started" if stopped else "its supervisor could not be started"
         return fields
     fields["outcome"] = Outcome.LOST
-    if not facts.same_boot:
+    if not same_boot:  # the claim itself may have vanished in a power cut: it may have run
         fields["exit_message"] = _REBOOTED
         return fields
     if task.spec.attach is not None:

@@ -12,21 +12,22 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
-from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource
+from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource, Stored
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
 from taskmeter.executors.cgroups import Cgroups, Places, discover
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
-from taskmeter.executors.records import last_account, read_facts, read_order, win_claim, write_order
+from taskmeter.executors.records import drop_input, last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
+from taskmeter.executors.stored import rewrite_record, stored_attempts
 from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
@@ -94,9 +95,7 @@ class LocalExecutor:
             (self._state_dir / name).mkdir(mode=mode, parents=True, exist_ok=True)
         shim = install_shim(self._state_dir, self._packaged_shim)
         self._cgroups = discover(self._state_dir, self._store_id, self._cgroup_setting)
-        self._cgroups.sweep(self._is_over)
         self._trash = Trash(self._state_dir)
-        self._remover.submit(self._trash.empty)
         self._hints = Hints(hints_path(self._state_dir))
         self._launcher = Launcher(os.fsencode(shim))
         self._loop.add_reader(self._hints.fileno(), self._on_hints)
@@ -104,6 +103,11 @@ class LocalExecutor:
         self._loop.add_reader(self._launcher.fileno(), self._on_results)
         self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         self._started = True
+
+    def tidy(self) -> None:
+        """Remove, in the background, what earlier daemons could not: cgroups of attempts that are over, deleted tasks' files."""
+        self._remover.submit(self._cgroups.sweep, self._is_over)
+        self._remover.submit(self._trash.empty)
 
     @property
     def cgroups(self) -> Cgroups:
@@ -115,9 +119,15 @@ class LocalExecutor:
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
-    async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
+    def rewrite_record(self, token: str, attempt: int, record: bytes) -> None:
+        rewrite_record(self._directory(token, attempt), record)
+
+    def stored(self) -> Iterator[Stored]:
+        return stored_attempts(self._state)
+
+    async def prepare(self, token: str, attempt: int, record: bytes) -> None:
         number, done = self._new_request(None)
-        self._launcher.prepare(number, self._directory(token, attempt), spec, self._ids is not None)
+        self._launcher.prepare(number, self._directory(token, attempt), record, self._ids is not None)
         try:
             await done
         except OSError as error:
@@ -247,7 +257,9 @@ class LocalExecutor:
             self._loop.call_later(SWEEP_SECONDS, self._listener, token, attempt)
             return Facts(claimed=True, alive=True)
         if watch is not None:
-            watch.seen_started = watch.seen_started or facts.started is not None
+            if facts.started is not None and not watch.seen_started:
+                watch.seen_started = True
+                drop_input(watch.directory)
             watch.seen_ended = watch.seen_ended or facts.ended is not None
         return facts
 

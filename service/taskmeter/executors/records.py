@@ -73,6 +73,14 @@ def win_claim(directory: bytes, incarnation: int, boot_id: str, end: taskdir.Exi
     return True
 
 
+def drop_input(directory: bytes) -> None:
+    """Delete the file of the task's input: the main process has it open, and it may hold secrets. A launch writes it anew."""
+    try:
+        os.unlink(directory + b"/stdin")
+    except OSError:
+        pass
+
+
 def write_order(directory: bytes, order: taskdir.Control) -> None:
     """Put an order into `ctl`, merged with one that the shim may not have read yet: the first cause, the shorter grace.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from operator import attrgetter
 from typing import Any
 
 from taskmeter.model.retry import RetryPolicy, Wait
@@ -72,6 +73,8 @@ class TaskSpec:
     requeue_on_interrupt: bool = False
     attach: Attach | None = None
     """If set, `argv` is empty."""
+    sealed: bytes = b""
+    """`argv`, `env` and `stdin_data`, encrypted; they are empty then, and only `core.secrets` opens them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class StopOrder:
     serial: int = 1
 
 
-@dataclass(frozen=True)  # no slots: `evolve` copies the dictionary, ten times faster than dataclasses.replace
+@dataclass(frozen=True, slots=True)
 class Task:
     """One task as of event `seq`. Times are Unix seconds, 0.0 = not yet; those from `launch_time` on are of this attempt."""
 
@@ -131,13 +134,22 @@ class Task:
 
     def evolve(self, **changes: Any) -> Task:
         """Return a copy with some fields changed. Raises `TypeError` for a field that a Task does not have."""
-        if not changes.keys() <= self.__dict__.keys():
-            raise TypeError(f"not fields of a Task: {', '.join(changes.keys() - self.__dict__.keys())}")
         copy = object.__new__(Task)
-        copy.__dict__.update(self.__dict__)
-        copy.__dict__.update(changes)
+        for put, value in zip(_PUTTERS, _values_of(self)):  # noqa: B905  # of one length; the check costs a tenth
+            put(copy, value)
+        try:
+            for name, value in changes.items():
+                _PUTTER[name](copy, value)
+        except KeyError:
+            raise TypeError(f"not fields of a Task: {', '.join(changes.keys() - _PUTTER.keys())}") from None
         return copy
 
     @property
     def ended(self) -> bool:
         return self.state in TERMINAL
+
+
+_PUTTER = {each.name: vars(Task)[each.name].__set__ for each in fields(Task)}
+"""Past the frozen class's own __setattr__: faster than dataclasses.replace, and slots take 1.2 kB less than a dictionary."""
+_PUTTERS = tuple(_PUTTER.values())
+_values_of = attrgetter(*_PUTTER)

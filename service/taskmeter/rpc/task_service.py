@@ -79,6 +79,7 @@ class TaskServicer:
         record.func_name = task.spec.argv[0] if task.spec.argv else ""  # what was attached is not ours to repeat
         record.args_json = json.dumps(task.spec.argv[1:])
         record.kwargs_json = "{}"
+        record.encrypted = bool(task.spec.sealed)
         if task.ended and task.outcome is not Outcome.SUCCEEDED:
             record.error = task.exit_message
         return answer

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, fields
+from sys import intern
+from types import MappingProxyType
 from typing import Any
 
 from taskmeter.model.retry import Wait
@@ -14,6 +16,8 @@ from taskmeter.model.usage import GpuUse, Integrals, MemorySource, Metrics, Metr
 
 Row = tuple[Any, ...]
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+MOST_TARIFFS = 64
 _METRICS = tuple(field.name for field in fields(Metrics))
 _PROGRESS = tuple(field.name for field in fields(Progress))
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -21,6 +25,30 @@ _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encod
 
 def _values(value: Integrals | Tariff) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def decode_map(text: str) -> Mapping[str, str]:
+    """Read back what `encode_map` wrote; nearly all are empty, and share one value."""
+    return json.loads(text) if text != "{}" else NOTHING
+
+
+_NO_INTEGRALS = Integrals()
+_tariffs: dict[str, Tariff] = {}
+"""By their JSON: a thousand tasks have a handful of tariffs."""
+
+
+def _integrals(values: dict[str, Any]) -> Integrals:
+    return Integrals(**values) if any(values.values()) else _NO_INTEGRALS
+
+
+def _tariff(values: dict[str, Any]) -> Tariff:
+    name = _encode_json(values)
+    found = _tariffs.get(name)
+    if found is None:
+        if len(_tariffs) >= MOST_TARIFFS:
+            _tariffs.clear()
+        found = _tariffs[name] = Tariff(**values)
+    return found
 
 
 def encode_map(values: Mapping[str, str]) -> str:
@@ -142,9 +170,9 @@ def encode_usage(usage: Usage) -> str:
 
 def decode_usage(text: str | None) -> Usage | None:
     """Read back what `encode_usage` wrote; None for an attempt without usage."""
-    values = json.loads(text) if text else {}
-    if not values:
+    if text is None or text == "{}":
         return None
+    values = json.loads(text)
     metrics = values["metrics"]
     metrics["source"] = MetricsSource(metrics["source"])
     metrics["memory_source"] = MemorySource(metrics["memory_source"])
@@ -165,12 +193,12 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         spec=decode_spec(spec),
         spec_hash=spec_hash,
         create_time=create_time,
-        tenant=tenant,
-        node=node,
-        executor=executor,
+        tenant=intern(tenant),
+        node=intern(node),
+        executor=intern(executor),
         idempotency_key=more["key"],
-        tags=json.loads(tags),
-        metadata=json.loads(metadata),
+        tags=decode_map(tags),
+        metadata=decode_map(metadata),
         priority=priority,
         state=State(state),
         outcome=Outcome(outcome),
@@ -178,7 +206,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         retries_used=more["retries_used"],
         queued_time=more["queued_time"],
         incarnation=more["incarnation"],
-        boot_id=more["boot_id"],
+        boot_id=intern(more["boot_id"]),
         launch_time=more["launch_time"],
         start_time=more["start_time"],
         end_time=end_time,
@@ -192,7 +220,7 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         unkillable_pids=tuple(more["unkillable"]),
         target=Target(*target) if target else None,
         usage=decode_usage(row[16]),
-        earlier=Integrals(**more["earlier"]),
-        tariff=Tariff(**more["tariff"]),
+        earlier=_integrals(more["earlier"]),
+        tariff=_tariff(more["tariff"]),
         seq=seq,
     )

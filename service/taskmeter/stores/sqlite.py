@@ -21,9 +21,11 @@ import apsw
 from taskmeter.core.ports import Block, Change, Codec, Filter
 from taskmeter.errors import LimitError, TaskmeterError, UnavailableError
 from taskmeter.model.task import Task
+from taskmeter.stores.damage import DAMAGE, DamagedStoreError, looks_cut
 from taskmeter.stores.frames import split_frames
 from taskmeter.stores.migrate import migrate
 from taskmeter.stores.queries import load_queries
+from taskmeter.stores.record import TaskRecords
 from taskmeter.stores.rows import attempt_row, decode_task, encode_map, insert_row, update_row
 
 MAX_BATCH = 512
@@ -40,22 +42,25 @@ log = logging.getLogger(__name__)
 class SqliteStore:
     """Implements `core.ports.Store` on one database file."""
 
-    def __init__(self, path: Path, codec: Codec) -> None:
-        """Open or create the database and start the writer thread. Raises `UnavailableError` if it cannot be used."""
+    def __init__(self, path: Path, codec: Codec, *, secure_delete: bool = False) -> None:
+        """Open or create the database and start the writer thread. `secure_delete`: overwrite what is deleted.
+
+        Raises `DamagedStoreError` if it is not what was written, `UnavailableError` if it cannot be used for another reason.
+        """
         self._codec = codec
         self._queries = load_queries()
+        self._path = path
+        self._secure_delete = secure_delete
+        self._records = TaskRecords(self._queries, codec.decode_spec)
+        self._on_damage: Callable[[str], None] = lambda _: None
+        self._live: list[Task] | None = None
+        self._connections: list[apsw.Connection] = []
         try:
-            self._writing = _open(path)
-            migrate(self._writing)
-            self._reading = _open(path)
-        except apsw.Error as error:
-            raise UnavailableError(
-                f"cannot open the database {path}: {error}",
-                reason="STORE_UNAVAILABLE",
-                hint="is the disk full or read-only, or the file damaged?",
-            ) from error
-        self.store_id = str(self._meta("store_id"))
-        self._head = int(self._meta("head_seq"))
+            self._open_checked()
+        except BaseException:
+            for connection in self._connections:
+                connection.close()
+            raise
         self._written_head = self._head  # the writer thread's own
         self._listener: Callable[[Committed], None] = lambda _: None
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -63,6 +68,35 @@ class SqliteStore:
         self._broken: str = ""
         self._thread = Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._thread.start()
+
+    def _open_checked(self) -> None:
+        """Open both connections and read what a start needs: what is damaged there is noticed before anybody relies on it."""
+        if looks_cut(self._path):
+            raise DamagedStoreError(f"the database {self._path} is shorter than it was")
+        try:
+            self._writing = _open(self._path)
+            self._connections.append(self._writing)
+            self._writing.pragma("secure_delete", self._secure_delete)
+            migrate(self._writing)
+            self._reading = _open(self._path)
+            self._connections.append(self._reading)
+            self.store_id = str(self._meta("store_id"))
+            self._head = int(self._meta("head_seq"))
+            self._live = self._read_live()
+        except (*DAMAGE, apsw.SQLError) as error:  # a table that is missing is a damage, too
+            raise DamagedStoreError(f"the database {self._path} is damaged: {error}") from error
+        except apsw.Error as error:
+            raise UnavailableError(
+                f"cannot open the database {self._path}: {error}",
+                reason="STORE_UNAVAILABLE",
+                hint="is the disk full or read-only?",
+            ) from error
+        except (ValueError, TypeError, KeyError) as error:  # a row that cannot be decoded
+            raise DamagedStoreError(f"the database {self._path} holds what was never written: {error!r}") from error
+
+    def set_on_damage(self, on_damage: Callable[[str], None]) -> None:
+        """Have `on_damage(what)` called once on the loop when the database turns out to be damaged; commits fail from then on."""
+        self._on_damage = on_damage
 
     def set_listener(self, on_committed: Callable[[Committed], None]) -> None:
         """Have every committed batch passed to `on_committed` on the loop, in order of seq, before its commit() returns."""
@@ -83,6 +117,7 @@ class SqliteStore:
             raise UnavailableError(self._broken, reason="STORE_UNAVAILABLE")
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+        self._live = None
         future: asyncio.Future[Committed] = self._loop.create_future()
         self._jobs.put((changes, future))
         return await asyncio.shield(future)
@@ -150,6 +185,9 @@ class SqliteStore:
             execute(queries["delete_task"], (task.token,))
             execute(queries["delete_attempts"], (task.token,))
             return task, block
+        if change.new_spec is not None:
+            execute(queries["set_spec"], (change.new_spec, task.token))
+            return task, block
         if change.spec is not None:
             execute(queries["put_task"], insert_row(task, change.spec))
         else:
@@ -178,16 +216,50 @@ class SqliteStore:
         log.error("store: %s", error, exc_info=error)
         if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError | apsw.ReadOnlyError | apsw.CantOpenError):
             self._broken = "the store cannot be written any more; running tasks are not affected"
+            if isinstance(error, DAMAGE):
+                assert self._loop is not None
+                self._loop.call_soon_threadsafe(self._damaged, str(error))
         return UnavailableError("the store could not be written; nothing was changed", reason="STORE_UNAVAILABLE")
 
     # ------------------------------------------------------------------------------------------------ reading
 
+    def _damaged(self, what: str) -> None:
+        on_damage, self._on_damage = self._on_damage, lambda _: None
+        self._broken = "the store is damaged and about to be built anew; running tasks are not affected"
+        on_damage(what)
+
+    def _rows(self, statement: str, values: tuple[Any, ...] | list[Any] = ()) -> list[Any]:
+        """Read all rows of a statement; the cursor is closed when it returns."""
+        try:
+            return self._reading.execute(statement, values).fetchall()
+        except DAMAGE as error:
+            self._damaged(str(error))
+            raise DamagedStoreError("the database is damaged", hint="try again in a moment: it is built anew") from error
+
     def _meta(self, key: str) -> Any:
         return self._reading.execute(self._queries["get_meta"], (key,)).get
 
+    def _tasks(self, statement: str, values: tuple[Any, ...] | list[Any] = ()) -> list[Task]:
+        rows = self._rows(statement, values)
+        try:
+            return [decode_task(row, self._codec.decode_spec) for row in rows]
+        except (ValueError, TypeError, KeyError) as error:  # pages have no checksums: what was overwritten may still be read
+            self._damaged(f"it holds what was never written: {error!r}")
+            raise DamagedStoreError("the database is damaged", hint="try again in a moment: it is built anew") from error
+
     def _task(self, query: str, values: tuple[Any, ...]) -> Task | None:
-        row = self._reading.execute(self._queries[query], values).fetchone()
-        return None if row is None else decode_task(row, self._codec.decode_spec)
+        found = self._tasks(self._queries[query], values)
+        return found[0] if found else None
+
+    def pack(self, task: Task, spec: bytes) -> bytes:
+        return self._records.pack(task, spec)
+
+    def unpack(self, record: bytes) -> tuple[Task, bytes] | None:
+        try:
+            return self._records.unpack(record)
+        except (ValueError, TypeError, KeyError, apsw.Error) as error:
+            log.warning("a task's record cannot be read: %r", error)
+            return None
 
     def load(self, token: str) -> Task | None:
         return self._task("get_task", (token,))
@@ -196,6 +268,10 @@ class SqliteStore:
         return self._task("task_of_key", (tenant, idempotency_key))
 
     def load_live(self) -> list[Task]:
+        live, self._live = self._live, None  # read while opening; only the first call is before the first commit
+        return self._read_live() if live is None else live
+
+    def _read_live(self) -> list[Task]:
         rows = self._reading.execute(self._queries["live_tasks"]).fetchall()
         return [decode_task(row, self._codec.decode_spec) for row in rows]
 
@@ -205,20 +281,20 @@ class SqliteStore:
             where += " AND (t.create_time, t.token) < (?, ?)"
             values += list(after)
         statement = f"{self._queries['list_tasks']} {where} ORDER BY t.create_time DESC, t.token DESC LIMIT {int(limit)}"
-        return [decode_task(row, self._codec.decode_spec) for row in self._reading.execute(statement, values).fetchall()]
+        return self._tasks(statement, values)
 
     def count(self, wanted: Filter) -> int:
         where, values = _where(wanted)
-        return int(self._reading.execute(f"{self._queries['count_tasks']} {where}", values).get)
+        return int(self._rows(f"{self._queries['count_tasks']} {where}", values)[0][0])
 
     def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
         if token:
             values: tuple[Any, ...] = (token, from_seq, limit)
-            rows: list[Any] = self._reading.execute(self._queries["read_blocks_of_task"], values).fetchall()
+            rows = self._rows(self._queries["read_blocks_of_task"], values)
         else:
             # The block that holds from_seq may begin before it.
-            begin = self._reading.execute(self._queries["block_holding"], (from_seq,)).get
-            rows = self._reading.execute(self._queries["read_blocks"], (begin or from_seq, limit)).fetchall()
+            begin = self._rows(self._queries["block_holding"], (from_seq,))[0][0]
+            rows = self._rows(self._queries["read_blocks"], (begin or from_seq, limit))
         blocks = (Block(r[0], r[1], r[2], json.loads(r[3]), r[4], split_frames(r[5]), r[6]) for r in rows)
         return [block for block in blocks if block.last_seq >= from_seq]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from taskmeter.model.event import Event
 from taskmeter.model.task import Task, TaskSpec
 from taskmeter.rpc.convert.event import frame_event
+from taskmeter.rpc.convert.sealed import encode_secrets, with_secrets
 from taskmeter.rpc.convert.spec import decode_spec, encode_spec
 from taskmeter.rpc.convert.status import status_message
 
@@ -17,6 +18,12 @@ class ProtoCodec:
 
     def decode_spec(self, data: bytes) -> TaskSpec:
         return decode_spec(data)
+
+    def encode_secrets(self, spec: TaskSpec) -> bytes:
+        return encode_secrets(spec)
+
+    def with_secrets(self, spec: TaskSpec, secrets: bytes) -> TaskSpec:
+        return with_secrets(spec, secrets)
 
     def frame_event(self, event: Event, seq: int) -> bytes:
         return frame_event(event, seq)

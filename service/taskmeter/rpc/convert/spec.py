@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from google.protobuf.message import DecodeError
 
 from taskmeter.errors import NotBuiltError
 from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
 from taskmeter.rpc.convert.retry import check_retry, fill_retry, retry_policy
+from taskmeter.rpc.convert.sealed import join, split
 from taskmeter.v1 import task_pb2
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+"""What most specs have of environment, tags and metadata: one value for all of them."""
 
 MAX_SPEC_BYTES = 512 * 1024
 MAX_STDIN_BYTES = 1024 * 1024
@@ -104,16 +114,16 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
     return TaskSpec(
         argv=tuple(message.command.argv),
         name=message.name,
-        project_id=message.project_id,
-        source=message.source,
-        env=dict(message.env),
+        project_id=sys.intern(message.project_id),
+        source=sys.intern(message.source),
+        env=dict(message.env) if message.env else NOTHING,
         working_directory=message.working_directory,
         stdin_data=message.stdin_data,
-        tags=dict(message.tags),
-        metadata=dict(message.metadata),
+        tags=dict(message.tags) if message.tags else NOTHING,
+        metadata=dict(message.metadata) if message.metadata else NOTHING,
         timeout_seconds=message.timeout_seconds,
         grace_period_seconds=message.grace_period_seconds if message.HasField("grace_period_seconds") else DEFAULT_GRACE_SECONDS,
-        queue=message.queue or DEFAULT_QUEUE,
+        queue=sys.intern(message.queue or DEFAULT_QUEUE),
         priority=message.priority,
         tariff=message.tariff,
         total_count=message.total_count,
@@ -129,8 +139,13 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
 
 
 def decode_spec(data: bytes) -> TaskSpec:
-    """Read back what `encode_spec` wrote; it was checked when it was accepted."""
-    return _convert(task_pb2.TaskSpec.FromString(data))
+    """Read back what `encode_spec` wrote; it was checked when it was accepted. Raises `ValueError` if it is something else."""
+    public, sealed = split(data)
+    try:
+        spec = _convert(task_pb2.TaskSpec.FromString(public))
+    except DecodeError as error:
+        raise ValueError("not an encoded spec") from error
+    return replace(spec, sealed=sealed) if sealed else spec
 
 
 def encode_spec(spec: TaskSpec) -> bytes:
@@ -165,4 +180,5 @@ def encode_spec(spec: TaskSpec) -> bytes:
         message.attach.include_descendants = spec.attach.include_descendants
     else:
         message.command.argv.extend(spec.argv)
-    return message.SerializeToString(deterministic=True)
+    encoded = message.SerializeToString(deterministic=True)
+    return join(encoded, spec.sealed) if spec.sealed else encoded

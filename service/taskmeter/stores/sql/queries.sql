@@ -8,6 +8,9 @@ UPDATE tasks SET idempotency_key = ?, priority = ?, state = ?, outcome = ?, atte
                  metadata = ?, detail = ?
 WHERE token = ?;
 
+-- name: set_spec
+UPDATE tasks SET spec = ? WHERE token = ?;
+
 -- name: put_attempt
 INSERT INTO attempts (token, number, node, boot_id, incarnation, launch_time, start_time, end_time, outcome, exit_code,
                       exit_signal, exit_message, cpu_ns, memory_byte_ns2, usage)
