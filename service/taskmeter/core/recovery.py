@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+from taskmeter.core.idle import watch_idle
 from taskmeter.core.launch import launch, pump
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import observe
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 async def recover(service: Service) -> None:
     """Take over all live tasks, then let the waiting ones start."""
     service.pump = partial(pump, service)
+    service.watch_idle = partial(watch_idle, service)
     service.executor.set_listener(partial(observe, service))
     counts = {"waiting": 0, "running": 0, "unclaimed": 0, "ended": 0}
     for task in service.store.load_live():

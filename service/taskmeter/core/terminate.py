@@ -56,7 +56,10 @@ async def terminate(
             return False
         already = task.stop is not None or task.state is State.STOPPING
         if already:
-            await _escalate(service, entry, cause, now, grace, explicit=grace_seconds is not None)
+            if task.stop is None and task.end_time and cause is Cause.CANCEL:
+                await _cancel_finalising(service, entry, StopOrder(cause, now, grace, reason))
+            else:
+                await _escalate(service, entry, cause, now, grace, explicit=grace_seconds is not None)
             return True
         stop = StopOrder(cause, now, grace, reason)
         # In STARTING the state waits for the process: one that was exec'ed has RUNNING before its end.
@@ -84,6 +87,15 @@ async def _cancel_waiting(service: Service, entry: Entry, stop: StopOrder) -> No
         service.scheduler.enqueue(entry.task)
         raise
     finish(service, task)
+
+
+async def _cancel_finalising(service: Service, entry: Entry, stop: StopOrder) -> None:
+    """Its main process has ended by itself, the rest of its tree has not: who stops it now has stopped it, and is told so."""
+    task = entry.task
+    why = f"stopped on request ({stop.reason})" if stop.reason else "stopped on request"
+    message = f"{why} while the rest of its processes was being ended; its main process: {task.exit_message}"
+    await advance(service, task, [], stop=stop, outcome=Outcome.CANCELLED, exit_message=message)
+    service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
 
 
 async def _escalate(service: Service, entry: Entry, cause: Cause, now: float, grace: float, *, explicit: bool) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from taskmeter.model.resources import Resources
 from taskmeter.model.state import TERMINAL, Outcome, State
 from taskmeter.model.usage import Integrals, Tariff, Usage
 
@@ -68,6 +69,11 @@ class TaskSpec:
     merge_stderr: bool = False
     attach: Attach | None = None
     """If set, `argv` is empty."""
+    resources: Resources | None = None
+    idle_ttl_seconds: float = 0.0
+    rlimits: Mapping[str, int] = field(default_factory=dict)
+    """By name, "nofile" and so on, of every process; soft and hard."""
+    nice: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import os
 from taskmeter.errors import NotBuiltError
 from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
+from taskmeter.rpc.convert.limits import check_limits, resources_message, resources_of
 from taskmeter.v1 import task_pb2
 
 MAX_SPEC_BYTES = 512 * 1024
@@ -21,10 +22,8 @@ _NOT_BUILT = (
     "pipeline",
     "external",
     "retry",
-    "resources",
     "after",
     "start_after_time",
-    "idle_ttl_seconds",
     "requeue_on_interrupt",
     "wait_for_inputs",
 )
@@ -39,6 +38,10 @@ _NOT_OF_ATTACH = (
     "shared_work_directory",
     "announces_ready",
     "timeout_seconds",
+    "idle_ttl_seconds",
+    "resources",
+    "rlimits",
+    "nice",
 )
 """Fields that say how to start a process, or end it unasked: one that runs already is neither started nor ended by us."""
 
@@ -80,6 +83,7 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
     checks.string_map("spec.tags", message.tags)
     checks.string_map("spec.metadata", message.metadata)
     checks.seconds("spec.timeout_seconds", message.timeout_seconds)
+    check_limits(checks, message)
     checks.seconds("spec.grace_period_seconds", message.grace_period_seconds)
     checks.count("spec.total_count", message.total_count)
     checks.count("spec.total_size", message.total_size)
@@ -121,6 +125,10 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         umask=message.umask if message.HasField("umask") else None,
         merge_stderr=message.merge_stderr,
         attach=Attach(attach.pid, attach.include_descendants) if message.HasField("attach") else None,
+        resources=resources_of(message),
+        idle_ttl_seconds=message.idle_ttl_seconds,
+        rlimits=dict(message.rlimits),
+        nice=message.nice if message.HasField("nice") else None,
     )
 
 
@@ -150,6 +158,10 @@ def encode_spec(spec: TaskSpec) -> bytes:
         announces_ready=spec.announces_ready,
         shared_work_directory=spec.shared_work_directory,
         merge_stderr=spec.merge_stderr,
+        idle_ttl_seconds=spec.idle_ttl_seconds,
+        rlimits=spec.rlimits,
+        nice=spec.nice,
+        resources=resources_message(spec),
     )
     if spec.umask is not None:
         message.umask = spec.umask
