@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from taskmeter.cli import stdin
+from taskmeter.cli.limits import LIMIT_OPTIONS, limits
 from taskmeter.cli.options import PAIR, SPAN
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _OPTIONS = [
     click.option("--cwd", "working_directory", default="", metavar="DIR", help="Its working directory; default: this one."),
     click.option("--timeout", "timeout_seconds", type=SPAN, default=0.0, metavar="TIME", help="End it after TIME (1.5h, 90s)."),
     click.option("--grace", "grace_seconds", type=SPAN, metavar="TIME", help="How long it may take to stop; default 10s."),
+    *LIMIT_OPTIONS,
     click.option("--stdin", "stdin_path", metavar="FILE", help="Its standard input; default: what is piped in, up to 1 MiB."),
     click.option("--total", "total_count", type=click.IntRange(min=0), default=0, metavar="N", help="How many items it will do."),
     click.option("--tariff", default="", metavar="NAME", help="What it is billed by; default: the daemon's default."),
@@ -60,6 +62,7 @@ def make_spec(
     total_count: int,
     tariff: str,
     merge_stderr: bool,
+    **limited: Any,
 ) -> TaskSpec:
     """Build the spec: the command as it would run from this shell, with this directory, environment and umask."""
     from taskmeter.client.requests import command_spec
@@ -84,6 +87,7 @@ def make_spec(
         tariff=tariff,
         umask=_umask(),
         merge_stderr=merge_stderr,
+        **limits(**limited),
     )
 
 

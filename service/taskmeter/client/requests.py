@@ -61,6 +61,10 @@ def command_spec(
     announces_ready: bool = False,
     umask: int | None = None,
     merge_stderr: bool = False,
+    idle_ttl_seconds: float = 0.0,
+    resources: task_pb2.Resources | None = None,
+    rlimits: Mapping[str, int] | None = None,
+    nice: int | None = None,
 ) -> task_pb2.TaskSpec:
     """Build the spec of a task that runs a command; `argv` is never read by a shell. An absent grace means 10 s."""
     if isinstance(argv, str):
@@ -84,6 +88,10 @@ def command_spec(
         total_size=total_size,
         announces_ready=announces_ready,
         merge_stderr=merge_stderr,
+        idle_ttl_seconds=idle_ttl_seconds,
+        resources=resources,
+        rlimits=rlimits,
+        nice=nice,
     )
     spec.command.argv.extend(argv)
     if grace_period_seconds is not None:

@@ -1,4 +1,4 @@
-"""End tasks that give no sign of work for as long as their spec allows: decided here, by what the meter saw, ended like any other."""
+"""End tasks that give no sign of work for longer than their spec allows: the meter says for how long, the stop is like any other."""
 
 from __future__ import annotations
 

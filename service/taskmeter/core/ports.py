@@ -239,7 +239,7 @@ class Executor(Protocol):
         """The pids above a process, as of just now."""
 
     def check_limits(self, resources: Resources) -> None:
-        """See whether a task can be held to these amounts here. Raises `PreconditionError` UNSUPPORTED_HERE naming what cannot."""
+        """See whether a task can be held to these amounts here. Raises `PreconditionError` UNSUPPORTED_HERE naming which not."""
 
     async def launch(self, launch: Launch) -> None:
         """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
@@ -305,7 +305,7 @@ class Meter(Protocol):
         """Grows when `hot` shows something new; 0 if not open."""
 
     def idle_seconds(self, token: str, directory: str) -> float:
-        """For how long the attempt in `directory` has given no sign of work, as far as it has been looked at; a sign is kept on disk."""
+        """For how long the attempt in `directory` has given no sign of work, as of its newest sample; survives this process."""
 
     def is_ready(self, token: str) -> bool:
         """The work announced that it is ready."""

@@ -1,7 +1,7 @@
 """Signs of work: when an attempt last showed one, kept in its directory so that a restart neither forgives nor forgets.
 
-A sign is CPU use of at least a thousandth of a core between two looks, bytes read or written, a longer output file, or any change of
-what the work reports. Times are CLOCK_BOOTTIME: no attempt outlives its boot, and no clock that is set ends one.
+A sign is CPU use of at least a thousandth of a core between two looks, bytes read or written, a longer output file, or any change
+of what the work reports. Times are CLOCK_BOOTTIME: no attempt outlives its boot, and no clock that is set ends one.
 """
 
 from __future__ import annotations

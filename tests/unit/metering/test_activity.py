@@ -37,7 +37,7 @@ def test_idle_time_grows_until_a_sign_of_any_kind(tmp_path: Path, clock: Clock) 
     assert idle(watch, tmp_path, clock, 0, SIGNS) == 0
     assert idle(watch, tmp_path, clock, 5, SIGNS) == 5
     signs = SIGNS
-    for name, growth in (("cpu_ns", 5_100_000), ("io_bytes", 1), ("output_bytes", 1), ("report", -1)):
+    for name, growth in (("cpu_ns", 5_100_000), ("io_bytes", 1), ("output_bytes", 1), ("report", 7)):
         signs = replace(signs, **{name: getattr(signs, name) + growth})
         assert idle(watch, tmp_path, clock, 5, signs) == 0, name
         assert idle(watch, tmp_path, clock, 5, signs) == 5, name
