@@ -1,4 +1,4 @@
-"""End tasks that give no sign of work for longer than their spec allows: the meter says for how long, the stop is like any other."""
+"""End tasks that give no sign of work for longer than their spec allows: the meter says for how long, the stop is as ever."""
 
 from __future__ import annotations
 
