@@ -89,6 +89,13 @@ for _ in range(200):
 armed()
 rest()
 """,
+    "very_wide": """
+for _ in range(1000):
+    if os.fork() == 0:
+        rest()
+armed()
+rest()
+""",
     "respawner": """
 def keep(n):
     while time.monotonic() < END:
