@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from taskmeter.metering import activity
 from taskmeter.metering.activity import Activity, Signs
 
 SIGNS = Signs(cpu_ns=1000, io_bytes=0, output_bytes=0, report=0)
@@ -19,7 +18,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ns = 1000 * S
-        monkeypatch.setattr(activity.time, "clock_gettime_ns", lambda _: self.ns)
+        monkeypatch.setattr("time.clock_gettime_ns", lambda _: self.ns)
 
 
 @pytest.fixture
