@@ -1,6 +1,6 @@
 """A stored pid is never signalled: while trees are being killed, strangers get the pids of their dead, and none is hit.
 
-In a pid namespace whose pids come round every hundred forks. Strangers end by themselves with 0; what is counted is every other end.
+In a pid namespace whose pids come round every hundred forks. Strangers end by themselves with 0; every other end of one counts.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ for number in range(trees):
 while living:
     reap()
 left = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != 1]
-print(f"pid reuse: N={trees} seed={seed} strangers={strangers} with a tree's pid={reused} signalled={len(hit)} survivors={len(left)}")
+print(f"pid reuse: N={trees} seed={seed} strangers={strangers} with a tree's pid={reused}", end=" ")
+print(f"signalled={len(hit)} survivors={len(left)}")
 assert not hit, hit
 assert not left, left
 assert reused > 10 * trees, "too few pids came round for this to say anything"

@@ -1,4 +1,4 @@
-"""What was seen to go wrong in the reference systems when a task is stopped, killed or ends: here it does not ("Beat" of A, C, D)."""
+"""What was seen to go wrong in the reference systems when a task is stopped or ends: here it does not ("Beat" of A, C, D)."""
 
 from __future__ import annotations
 
