@@ -60,6 +60,7 @@ def stop(calls: Calls, token: str, grace: float) -> float:
     return now
 
 
+@pytest.mark.timeout(120 + COUNT)
 @pytest.mark.parametrize("mode", MODES)
 def test_no_process_of_a_hostile_tree_survives_a_stop(make_daemon: Any, mode: str) -> None:
     dice = random.Random(f"{SEED} {mode}")

@@ -10,7 +10,7 @@ import os
 import struct
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MIN_CPU_SHARE = 0.001
 _RECORD = struct.Struct("<8sQQQQQI")
@@ -56,8 +56,11 @@ class Activity:
                 _write(directory, known)
         if _is_work(known, signs, now):
             known.worked_ns = now
-        changed = signs != known.signs
-        known.signs, known.looked_ns = signs, now
+        before, known.looked_ns = known.signs, now
+        # Right after a restart the meter may know less than the record: that it finds its way back is no work.
+        cpu_ns, io_bytes = max(signs.cpu_ns, before.cpu_ns), max(signs.io_bytes, before.io_bytes)
+        known.signs = replace(signs, cpu_ns=cpu_ns, io_bytes=io_bytes)
+        changed = known.signs != before
         if changed:
             _write(directory, known)
         return max(0.0, (now - known.worked_ns) / _NS - seen_age_seconds)
@@ -69,7 +72,7 @@ class Activity:
 
 def _is_work(known: _Attempt, signs: Signs, now: int) -> bool:
     before = known.signs
-    if (signs.io_bytes, signs.output_bytes, signs.report) != (before.io_bytes, before.output_bytes, before.report):
+    if signs.io_bytes > before.io_bytes or (signs.output_bytes, signs.report) != (before.output_bytes, before.report):
         return True
     return signs.cpu_ns - before.cpu_ns > MIN_CPU_SHARE * (now - known.looked_ns)
 

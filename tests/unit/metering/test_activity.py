@@ -60,6 +60,14 @@ def test_a_restart_neither_forgives_nor_forgets(tmp_path: Path, clock: Clock) ->
     assert idle(Activity(), tmp_path, clock, 1, replace(SIGNS, output_bytes=1)) == 0, "it worked while nobody looked"
 
 
+def test_a_meter_that_finds_its_way_back_after_a_restart_is_no_sign(tmp_path: Path, clock: Clock) -> None:
+    known = replace(SIGNS, cpu_ns=9_000_000, io_bytes=50)
+    idle(Activity(), tmp_path, clock, 0, known)
+    watch = Activity()
+    assert idle(watch, tmp_path, clock, 2, replace(SIGNS, cpu_ns=0, io_bytes=0)) == 2
+    assert idle(watch, tmp_path, clock, 1, known) == 3
+
+
 def test_a_torn_record_begins_anew(tmp_path: Path, clock: Clock) -> None:
     idle(Activity(), tmp_path, clock, 0, SIGNS)
     path = tmp_path / "idle"
