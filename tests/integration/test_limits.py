@@ -14,7 +14,7 @@ from taskmeter.executors.cgroups import own_cgroups
 from taskmeter.v1 import task_pb2
 from tests.calls import Calls
 from tests.daemon import Daemon
-from tests.integration.helpers import end_of, failure_of, read, start, start_python, status_of, wait_for_output
+from tests.integration.helpers import end_of, failure_of, read, start, start_python, wait_for_output, wait_for_state
 
 MIB = 2**20
 EAT = "import sys; print('up', flush=True); data = []\nfor _ in range(64): data.append(bytearray(b'x') * (4 << 20))\nprint('ate')"
@@ -185,7 +185,7 @@ def test_any_sign_of_work_keeps_it_alive(shared_daemon: Daemon, kind: str) -> No
 def test_a_restart_neither_forgives_nor_forgets_idleness(daemon: Daemon) -> None:
     token = start(daemon.calls, "sh", "-c", "echo up; exec sleep 600", idle_ttl_seconds=4.0)
     wait_for_output(daemon.calls, token, b"up")
-    started = status_of(daemon.calls, token).start_time
+    started = wait_for_state(daemon.calls, token, task_pb2.TASK_STATE_RUNNING).start_time
     for _ in range(2):
         daemon.restart()
     ended = end_of(daemon.calls, token)

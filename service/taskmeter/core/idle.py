@@ -18,7 +18,7 @@ def watch_idle(service: Service, entry: Entry) -> None:
     ttl = entry.task.spec.idle_ttl_seconds
     if ttl and not entry.idle_watched:
         entry.idle_watched = True
-        _again(service, entry)
+        _look(service, entry)  # at once: what is on record then, no restart forgives
 
 
 def _again(service: Service, entry: Entry) -> None:
