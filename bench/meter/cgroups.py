@@ -45,7 +45,7 @@ def ask(plan: Plan) -> None:
         herd = stack.enter_context(Herd(plan.herd, count))
         sampler = stack.enter_context(closing(Sampler(HZ)))
         for number, pid in enumerate(herd.pids):
-            v2, v1, _ = fill(groups, bases, number, pid)
+            v2, v1, *_ = fill(groups, bases, number, pid)
             place = make_directories(plan.work / f"cgroup-{number}", 1)[0]
             sampler.open(herd.root, pid, place, cgroup_v2=v2, cgroup_v1_memory=v1)
         time.sleep(plan.young_seconds)

@@ -260,6 +260,9 @@ static void main_ended(int status, const struct rusage *usage)
         outcome.start_realtime_ns = started.start_realtime_ns;
         outcome.start_boottime_ns = started.start_boottime_ns;
     }
+    outcome.oom_kill_count = (uint32_t)number_in(task.cgroup_v2, "memory.events", "oom_kill ");
+    for (int i = 0; i < task.cgroup_v1_count && !outcome.oom_kill_count; i++)
+        outcome.oom_kill_count = (uint32_t)number_in(task.cgroup_v1[i], "memory.oom_control", "oom_kill ");
     if (refusal.error) {
         refuse_exit(refusal.stage, refusal.error, WIFEXITED(status) ? WEXITSTATUS(status) : 126);
     } else if (!exec_done && cause) {

@@ -197,7 +197,7 @@ struct tm_exit {
     uint64_t user_ns, system_ns; /* wait4 rusage of the main process, its waited-for children included; attached: 0 */
     uint64_t max_rss_bytes;
     char subject[TM_SUBJECT_BYTES]; /* EXEC_FAILED: the command or directory it is about, cut, NUL padded */
-    uint32_t reserved;
+    uint32_t oom_kill_count; /* processes of the cgroup that the kernel had killed for want of memory by the end of main */
     uint32_t crc;
 };
 

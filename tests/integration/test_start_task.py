@@ -113,8 +113,6 @@ def test_all_bad_fields_are_named_at_once(shared_daemon: Daemon) -> None:
         {"pipeline": {"definition_json": "{}"}},
         {"external": {"kind": "x"}},
         {"command": {"argv": ["true"]}, "queue": "gpu"},
-        {"command": {"argv": ["true"]}, "idle_ttl_seconds": 5},
-        {"command": {"argv": ["true"]}, "resources": {"cpu_cores": 1}},
     ],
 )
 def test_what_is_not_built_is_refused_and_not_ignored(shared_daemon: Daemon, spec: dict[str, Any]) -> None:

@@ -115,7 +115,7 @@ def plant(directory: Path, *argv: str, cgroup: str = "off", env: dict[str, str] 
         main = os.pidfd_open(record.pid)
     except ProcessLookupError:
         main = os.open("/dev/null", os.O_RDONLY)
-    return Tree(attempt, shim, record.pid, *places, bases, main)
+    return Tree(attempt, shim, record.pid, *places[:3], bases, main)
 
 
 def python(code: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import click
 
 from taskmeter.cli import stdin
 from taskmeter.cli.envfile import read_env_files
+from taskmeter.cli.limits import LIMIT_OPTIONS, limits
 from taskmeter.cli.options import PAIR, SPAN
 from taskmeter.cli.retries import RETRY_OPTIONS, make_policy
 
@@ -38,6 +39,7 @@ _OPTIONS = [
     click.option("--cwd", "working_directory", default="", metavar="DIR", help="Its working directory; default: this one."),
     click.option("--timeout", "timeout_seconds", type=SPAN, default=0.0, metavar="TIME", help="End it after TIME (1.5h, 90s)."),
     click.option("--grace", "grace_seconds", type=SPAN, metavar="TIME", help="How long it may take to stop; default 10s."),
+    *LIMIT_OPTIONS,
     click.option("--stdin", "stdin_path", metavar="FILE", help="Its standard input; default: what is piped in, up to 1 MiB."),
     click.option("--total", "total_count", type=click.IntRange(min=0), default=0, metavar="N", help="How many items it will do."),
     click.option("--tariff", default="", metavar="NAME", help="What it is billed by; default: the daemon's default."),
@@ -72,11 +74,12 @@ def make_spec(
     tariff: str,
     merge_stderr: bool,
     requeue: bool,
-    **retry_fields: Any,
+    **others: Any,
 ) -> TaskSpec:
     """Build the spec: the command as it would run from this shell, with this directory, environment and umask."""
     from taskmeter.client.requests import command_spec
 
+    retries = {option: others.pop(option) for option in list(others) if option.startswith("retr")}
     name = name or name_of(command)
     if stdin_path is None:
         stdin_data = stdin.read_piped()
@@ -97,8 +100,9 @@ def make_spec(
         tariff=tariff,
         umask=_umask(),
         merge_stderr=merge_stderr,
-        retry=make_policy(**retry_fields),
+        retry=make_policy(**retries),
         requeue_on_interrupt=requeue,
+        **limits(**others),
     )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.argument("tokens", nargs=-1, metavar="[TOKEN]...")
 @click.option("--all", "everything", is_flag=True, help="All tasks that have not ended.")
 @options.tags("All tasks with this tag that have not ended; repeatable, all must match.")
+@click.option("--project", "project_id", default="", help="All tasks of this project that have not ended.")
+@click.option("--queue", default="", help="All tasks of this queue that have not ended.")
 @click.option("--grace", "grace_seconds", type=options.SPAN, metavar="TIME", help="Kill what has not ended after TIME.")
 @click.option("--now", is_flag=True, help="Kill at once.")
 @click.option("--reason", default="", help="Why; kept with the task.")
@@ -31,6 +33,8 @@ def stop(
     tokens: tuple[str, ...],
     everything: bool,
     tags: tuple[tuple[str, str], ...],
+    project_id: str,
+    queue: str,
     grace_seconds: float | None,
     now: bool,
     reason: str,
@@ -42,19 +46,22 @@ def stop(
     """End tasks with everything they started: first gently (SIGTERM), then, after the grace period, by force.
 
     Waits until they have ended. Once more with --now or a shorter --grace makes it quicker. A task that has ended already is
-    refused (exit code 3), unless it was meant by --all or --tag.
+    refused (exit code 3), unless it was meant by a filter. Filters narrow each other: --queue q --tag a=b
+    stops what is in that queue and has that tag.
     """
     from taskmeter.cli.connect import connect
     from taskmeter.cli.selection import resolve_all
 
-    by_filter = everything or bool(tags)
+    by_filter = everything or bool(tags or project_id or queue)
     if by_filter == bool(tokens):
-        raise click.UsageError("say which tasks: give tokens, or --all, or --tag")
+        raise click.UsageError("say which tasks: give tokens, or --all, or --tag, --project, --queue")
     code = 0
     ordered: list[str] = []
     with connect(target, state_dir) as client:
         if by_filter:
-            wanted = [status.token for status in client.list_tasks(status="live", tags=dict(tags))]
+            wanted = [
+                status.token for status in client.list_tasks(status="live", tags=dict(tags), project_id=project_id, queue=queue)
+            ]
         else:
             wanted = resolve_all(client, tokens)
         for token in wanted:

@@ -65,6 +65,10 @@ def command_spec(
     merge_stderr: bool = False,
     retry: RetryPolicy | None = None,
     requeue_on_interrupt: bool = False,
+    idle_ttl_seconds: float = 0.0,
+    resources: task_pb2.Resources | None = None,
+    rlimits: Mapping[str, int] | None = None,
+    nice: int | None = None,
 ) -> task_pb2.TaskSpec:
     """Build the spec of a task that runs a command; `argv` is never read by a shell. An absent grace means 10 s."""
     if isinstance(argv, str):
@@ -89,6 +93,10 @@ def command_spec(
         announces_ready=announces_ready,
         merge_stderr=merge_stderr,
         requeue_on_interrupt=requeue_on_interrupt,
+        idle_ttl_seconds=idle_ttl_seconds,
+        resources=resources,
+        rlimits=rlimits,
+        nice=nice,
     )
     spec.command.argv.extend(argv)
     if retry is not None:

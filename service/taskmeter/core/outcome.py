@@ -59,11 +59,29 @@ def decide(task: Task, ended: Ended) -> Verdict:
     if ended.failed_to_start:
         return Verdict(Outcome.FAILED_TO_START, exit_code, 0, ended.start_message or "it was never started")
     if ended.exit_signal:
+        if ended.exit_signal == signal.SIGKILL and ended.oom_kill_count:
+            return Verdict(Outcome.OOM_KILLED, exit_code, ended.exit_signal, _why_out_of_memory(task))
         core = " (core dumped)" if ended.core_dumped else ""
-        return Verdict(Outcome.SIGNALED, exit_code, ended.exit_signal, f"killed by {signal_name(ended.exit_signal)}{core}")
+        message = f"killed by {signal_name(ended.exit_signal)}{core}{_others_killed(ended)}"
+        return Verdict(Outcome.SIGNALED, exit_code, ended.exit_signal, message)
     if ended.exit_code == 0:
         return Verdict(Outcome.SUCCEEDED, 0, 0, "exited with code 0")
-    return Verdict(Outcome.FAILED, exit_code, 0, f"exited with code {ended.exit_code}")
+    return Verdict(Outcome.FAILED, exit_code, 0, f"exited with code {ended.exit_code}{_others_killed(ended)}")
+
+
+def _why_out_of_memory(task: Task) -> str:
+    resources = task.spec.resources
+    if resources is not None and resources.enforce and resources.memory_bytes:
+        return f"killed by the kernel: it needed more than its limit of {resources.memory_bytes / 2**20:g} MiB of memory"
+    return "killed by the kernel: its host or container ran out of memory"
+
+
+def _others_killed(ended: Ended) -> str:
+    """What explains an odd end of a main process that was not itself the one to go."""
+    count = ended.oom_kill_count
+    if not count:
+        return ""
+    return f"; the kernel killed {count} of its processes for want of memory"
 
 
 def _why_stopped(task: Task, ended: Ended, cause: Cause, never_started: bool) -> str:
@@ -72,7 +90,7 @@ def _why_stopped(task: Task, ended: Ended, cause: Cause, never_started: bool) ->
     elif cause is Cause.INTERRUPT:
         why = "interrupted: the daemon was drained"
     elif cause is Cause.IDLE:
-        why = "stopped: it had been idle for too long"
+        why = f"stopped: it gave no sign of work for {task.spec.idle_ttl_seconds:g} s"
     else:
         why = "stopped on request"
     if task.stop and task.stop.reason:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from taskmeter.model.event import Event
+from taskmeter.model.resources import Resources
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Attach, Cause, Target, Task, TaskSpec
 from taskmeter.model.usage import Integrals, MetricsHistory, Tariff, Usage
@@ -160,6 +161,8 @@ class Ended:
     """A process that was attached has ended; with which code or signal, nobody could read."""
     detached: bool = False
     """A process that was attached runs on, and is watched no more."""
+    oom_kill_count: int = 0
+    """Processes of it that the kernel had killed for want of memory by then; 0 where there is no memory cgroup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +275,9 @@ class Executor(Protocol):
     def ancestors_of(self, pid: int) -> frozenset[int]:
         """The pids above a process, as of just now."""
 
+    def check_limits(self, resources: Resources) -> None:
+        """See whether a task can be held to these amounts here. Raises `PreconditionError` UNSUPPORTED_HERE naming which not."""
+
     async def launch(self, launch: Launch) -> None:
         """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
 
@@ -334,6 +340,9 @@ class Meter(Protocol):
 
     def version(self, token: str) -> int:
         """Grows when `hot` shows something new; 0 if not open."""
+
+    def idle_seconds(self, token: str, directory: str) -> float:
+        """For how long the attempt in `directory` has given no sign of work, as of its newest sample; survives this process."""
 
     def is_ready(self, token: str) -> bool:
         """The work announced that it is ready."""

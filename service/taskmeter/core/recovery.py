@@ -10,6 +10,7 @@ import asyncio
 import logging
 from functools import partial
 
+from taskmeter.core.idle import watch_idle
 from taskmeter.core.launch import launch, pump
 from taskmeter.core.ports import Facts
 from taskmeter.core.service import Entry, Service
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 async def recover(service: Service) -> None:
     """Take over all live tasks, then let the waiting ones start."""
     service.pump = partial(pump, service)
+    service.watch_idle = partial(watch_idle, service)
     service.executor.set_listener(partial(observe, service))
     counts = {"waiting": 0, "running": 0, "unclaimed": 0, "ended": 0}
     for task in service.store.load_live():

@@ -37,6 +37,8 @@ class Entry:
     """The executor was given this attempt by this daemon, or holds it since an earlier one."""
     meter_later: bool = False
     """It runs since before this daemon, and its meter has not been opened yet."""
+    idle_watched: bool = False
+    """A timer looks for signs of work."""
     observing: bool = False
     observe_again: bool = False
     retry_logged: bool = False
@@ -67,6 +69,8 @@ class Service:
         self.boot_id = boot_id
         self.pump: Callable[[], None] = lambda: None
         """Called when a slot may be free; set by recovery when the service starts."""
+        self.watch_idle: Callable[[Entry], None] = lambda _: None
+        """Called for every task that runs; set likewise."""
         self.hub = Hub(store)
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}

@@ -80,6 +80,8 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
             hint="try again when some have ended, or start the daemon with a higher --max-running",
             retry_after_seconds=1.0,
         )
+    if spec.resources is not None:
+        service.executor.check_limits(spec.resources)
     if spec.attach is None:
         return await _store(service, spec, encoded, tenant, idempotency_key, spec_hash(service, encoded), None)
     named, target = choose_target(service, spec, spec.attach)

@@ -97,6 +97,7 @@ async def reconcile(service: Service, entry: Entry) -> None:
             return
     if facts.started and not facts.ended:
         service.open_meter(entry)
+        service.watch_idle(entry)
     if entry.task.state is State.INITIALIZING:
         service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
 

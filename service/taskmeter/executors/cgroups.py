@@ -22,6 +22,13 @@ LEAF = "daemon"
 Process Constraint"): the daemon and its shims move into this leaf."""
 
 _CONTROLLERS = ("memory", "cpu", "pids")
+_V1_FILES = (
+    ("v1_memory", "memory.stat"),
+    ("v1_cpuacct", "cpuacct.usage"),
+    ("v1_pids", "pids.max"),
+    ("v1_cpu", "cpu.cfs_quota_us"),
+)
+"""A file that tells the controller of a v1 cgroup."""
 _RECORD = "cgroups"
 _PROBE = "probe"
 
@@ -32,11 +39,14 @@ class Places(NamedTuple):
     v2: str = ""
     v1_memory: str = ""
     v1_cpuacct: str = ""
+    v1_pids: str = ""
+    v1_cpu: str = ""
+    """These two only for limits: each costs a task's start some time."""
 
     @property
     def v1(self) -> tuple[str, ...]:
         """Those that a process has to enter by itself, each once: controllers may be mounted together."""
-        return tuple(dict.fromkeys(path for path in (self.v1_memory, self.v1_cpuacct) if path))
+        return tuple(dict.fromkeys(path for path in self[1:] if path))
 
 
 @dataclass(slots=True)
@@ -46,15 +56,20 @@ class Cgroups:
     v2: str = ""
     v1_memory: str = ""
     v1_cpuacct: str = ""
+    v1_pids: str = ""
+    v1_cpu: str = ""
+    v2_controllers: frozenset[str] = frozenset()
+    """What cgroups below `v2` can be limited by."""
     earlier: list[str] = field(default_factory=list)
 
     @property
     def bases(self) -> tuple[str, ...]:
         """Those that this daemon uses, each once."""
-        return tuple(dict.fromkeys(base for base in (self.v2, self.v1_memory, self.v1_cpuacct) if base))
+        bases = (self.v2, self.v1_memory, self.v1_cpuacct, self.v1_pids, self.v1_cpu)
+        return tuple(dict.fromkeys(base for base in bases if base))
 
     def paths(self, token: str, attempt: int) -> Places:
-        """Return the directories for a new attempt."""
+        """Return the directories in which a new attempt is metered."""
         return Places(*(base and f"{base}/{token}.{attempt}" for base in (self.v2, self.v1_memory, self.v1_cpuacct)))
 
     def find(self, token: str, attempt: int) -> Places:
@@ -66,7 +81,7 @@ class Cgroups:
                 if os.path.exists(f"{path}/cgroup.events"):  # a file of v2 only
                     found["v2"] = found["v2"] or path
                     continue
-                for name, file in (("v1_memory", "memory.stat"), ("v1_cpuacct", "cpuacct.usage")):
+                for name, file in _V1_FILES:
                     if os.path.exists(f"{path}/{file}"):
                         found[name] = found[name] or path
         return Places(**found)
@@ -106,8 +121,12 @@ def discover(state_dir: Path, store_id: str, setting: str, proc: Path = Path("/p
             found.v2 = _usable_base(_with_controllers(own.get("", ""), wants_memory=not found.v1_memory), name, "cpu.stat")
         if not found.v2:
             found.v1_cpuacct = _usable_base(own.get("cpuacct", ""), name, "cpuacct.usage")
+        found.v1_pids = _usable_base(own.get("pids", ""), name, "pids.max")
+        found.v1_cpu = _usable_base(own.get("cpu", ""), name, "cpu.cfs_quota_us")
     if found.v2:
+        _enable_controllers(os.path.dirname(found.v2))  # as far as this cgroup may: it may hold processes itself
         _enable_controllers(found.v2)
+        found.v2_controllers = frozenset(name for name in _CONTROLLERS if _reads(f"{found.v2}/cgroup.subtree_control", name))
     current = list(found.bases)
     found.earlier = [base for base in earlier if base not in current and os.path.isdir(base)]
     if [*found.earlier, *current] != earlier:

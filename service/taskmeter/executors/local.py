@@ -19,8 +19,8 @@ from pathlib import Path
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
 from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource, Stored
-from taskmeter.errors import LimitError
-from taskmeter.executors import taskdir
+from taskmeter.errors import LimitError, PreconditionError
+from taskmeter.executors import limits, taskdir
 from taskmeter.executors.cgroups import Cgroups, Places, discover
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
@@ -32,6 +32,7 @@ from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
 from taskmeter.executors.watch import Watch, Watches, tell
+from taskmeter.model.resources import Resources
 from taskmeter.model.task import Attach, Cause
 
 SWEEP_SECONDS = 1.0
@@ -72,8 +73,8 @@ class LocalExecutor:
         self._cgroup_setting = cgroup
         self._ids = ids
         # RLIM_INFINITY is -1 in Python and all ones in C.
-        limits = [limit % 2**64 for limit in open_files or ()]
-        self._rlimits = ((resource.RLIMIT_NOFILE, limits[0], limits[1]),) if limits else ()
+        numbers = [limit % 2**64 for limit in open_files or ()]
+        self._rlimits = ((resource.RLIMIT_NOFILE, numbers[0], numbers[1]),) if numbers else ()
         self._loop = loop
         self._packaged_shim = packaged_shim
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -142,15 +143,28 @@ class LocalExecutor:
     def ancestors_of(self, pid: int) -> frozenset[int]:
         return ancestors_of(pid)
 
+    def check_limits(self, resources: Resources) -> None:
+        lacking = limits.missing(self._cgroups, resources)
+        if lacking:
+            raise PreconditionError(
+                f"this host cannot hold a task to its {lacking}: the daemon may make no cgroup for that",
+                reason="UNSUPPORTED_HERE",
+                hint="run the daemon in a cgroup that is delegated to it (systemd: Delegate=yes), or leave out `enforce`",
+                metadata={"field": "spec.resources.enforce"},
+            )
+
     async def launch(self, launch: Launch) -> None:
         directory = self._directory(launch.token, launch.attempt)
         watch = self._watches.get(launch.token, launch.attempt)
         if watch is not None and watch.alive:
             return
         # A process that runs already stays where it is: nobody but its owner moves it to another cgroup.
-        cgroups = Places() if launch.spec.attach else self._cgroups.paths(launch.token, launch.attempt)
+        spec = launch.spec
+        cgroups = Places() if spec.attach else limits.places_for(self._cgroups, launch.token, launch.attempt, spec.resources)
         watch = self._watches.add(Watch(launch.token, launch.attempt, directory, cgroups=cgroups))
         try:
+            if spec.resources is not None:
+                limits.apply(cgroups, spec.resources)
             block = self._block(launch, watch)
             number, done = self._new_request(watch)
             stdin_data = launch.spec.stdin_data or None
@@ -209,6 +223,7 @@ class LocalExecutor:
         cgroups = watch.cgroups or Places()
         uid, gid = self._ids or (0, 0)
         flags = taskdir.MERGE_STDERR if spec.merge_stderr else 0
+        flags |= taskdir.HAS_NICE if spec.nice is not None else 0
         flags |= taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0
         deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(spec.timeout_seconds * _NS) if spec.timeout_seconds else 0
         return taskdir.pack_launch(
@@ -230,7 +245,8 @@ class LocalExecutor:
                 uid=uid,
                 gid=gid,
                 grace_ns=int(spec.grace_period_seconds * _NS),
-                rlimits=self._rlimits,
+                rlimits=limits.rlimits_of(dict(spec.rlimits), self._rlimits),
+                nice=spec.nice or 0,
                 deadline_boottime_ns=deadline,
             )
         )
@@ -283,7 +299,7 @@ class LocalExecutor:
             claim.shim_pid if claim else 0,
             main.pid,
             os.fsdecode(directory),
-            *(Places() if attached else self._cgroups_of(token, attempt)),
+            *(Places() if attached else self._cgroups_of(token, attempt))[:3],
             attached=attached,
             include_descendants=not attached or bool(main.flags & taskdir.PID_DESCENDANTS),
             main_start_ticks=main.start_ticks,

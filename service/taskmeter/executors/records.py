@@ -112,6 +112,7 @@ def _ended(end: taskdir.Exit) -> Ended:
         start_message=start_message(end) if end.kind is ExitKind.EXEC_FAILED else "",
         unknown=end.kind is ExitKind.UNKNOWN,
         detached=end.kind is ExitKind.DETACHED,
+        oom_kill_count=end.oom_kill_count,
     )
 
 

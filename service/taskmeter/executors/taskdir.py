@@ -28,7 +28,7 @@ _HEAD = struct.Struct("<8sI")
 CLAIM = struct.Struct("<8sIiQQ40s4x")
 CTL = struct.Struct("<8sIII4xQ4x")
 PID = struct.Struct("<8sIiQQQQI")
-EXIT = struct.Struct(f"<8sIIQiiiiIIIiQQQQQQQ{SUBJECT_BYTES}s4x")
+EXIT = struct.Struct(f"<8sIIQiiiiIIIiQQQQQQQ{SUBJECT_BYTES}sI")
 GONE = struct.Struct(f"<8sIIQIIQQQQQQQQQQQQQQQII{MAX_UNKILLABLE}i4x")
 HINT = struct.Struct("<II32s")
 LAUNCH = struct.Struct(f"<8sIIQ40s17IiIiQQQ{MAX_RLIMITS * 24}x")
@@ -141,6 +141,7 @@ class Exit:
     system_ns: int = 0
     max_rss_bytes: int = 0
     subject: str = ""
+    oom_kill_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +302,7 @@ def pack_exit(end: Exit) -> bytes:
     times = (end.start_realtime_ns, end.end_realtime_ns, end.start_boottime_ns, end.end_boottime_ns)
     usage = (end.user_ns, end.system_ns, end.max_rss_bytes)
     subject = end.subject.encode()[: SUBJECT_BYTES - 1]
-    return _seal(EXIT.pack(b"TM EXIT ", VERSION, end.kind, end.incarnation, *how, *times, *usage, subject))
+    return _seal(EXIT.pack(b"TM EXIT ", VERSION, end.kind, end.incarnation, *how, *times, *usage, subject, end.oom_kill_count))
 
 
 def unpack_exit(data: bytes | None) -> Exit | None:
@@ -315,7 +316,7 @@ def unpack_exit(data: bytes | None) -> Exit | None:
     subject = values[19].rstrip(b"\0").decode("utf-8", "replace")
     flags = (code, number, bool(core), error, Stage(stage), cause, bool(forced), pid)
     numbers = dict(zip(_EXIT_NUMBERS, values[12:19], strict=True))
-    return Exit(ExitKind(kind), incarnation, *flags, **numbers, subject=subject)
+    return Exit(ExitKind(kind), incarnation, *flags, **numbers, subject=subject, oom_kill_count=values[20])
 
 
 def pack_gone(gone: Gone) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Literal
 
 from metercore.gpu import GpuMonitor
@@ -15,6 +15,7 @@ from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats
 from metercore.settle import settle_files
 from metercore.tariff import Tariff as NativeTariff
 from taskmeter.core.ports import Ended, Gone, MeterSource
+from taskmeter.metering.activity import Activity, Signs, output_bytes, report_checksum
 from taskmeter.model.usage import (
     GpuUse,
     Integrals,
@@ -53,6 +54,7 @@ class LocalMeter:
     ) -> None:
         self._sampler = Sampler(hz, backend=backend, measure_uss=measure_uss)
         self._handles: dict[str, int] = {}
+        self._activity = Activity()
         self._gpus: GpuMonitor | None = None
         self._next_gpu_try = 0.0 if gpu == "auto" else inf
         self._watch_gpus()
@@ -95,6 +97,20 @@ class LocalMeter:
         handle = self._handles.get(token)
         return handle is not None and self._sampler.is_ready(handle)
 
+    def idle_seconds(self, token: str, directory: str) -> float:
+        """For how long the attempt has given no sign of work, as of its newest sample; 0 if it is not being sampled."""
+        handle = self._handles.get(token)
+        if handle is None:
+            return 0.0
+        reading = self._sampler.read(handle)
+        signs = Signs(
+            reading.cpu_ns,
+            (reading.io_read_bytes or 0) + (reading.io_write_bytes or 0),
+            output_bytes(directory),
+            report_checksum(directory, REPORT_BYTES),
+        )
+        return self._activity.idle_seconds(directory, signs, max(0.0, time() - reading.sample_time))
+
     def set_earlier(self, token: str, earlier: Integrals) -> None:
         """Integrals of earlier attempts, added to the tokens that `hot` shows. Nothing if not open."""
         handle = self._handles.get(token)
@@ -116,6 +132,7 @@ class LocalMeter:
         that failed to start used nothing.
         """
         handle = self._handles.pop(token, None)
+        self._activity.forget(directory)
         if handle is None and ended is not None and ended.failed_to_start:
             return Usage(Metrics(), Integrals(), Progress())
         start_time = ended.start_time if ended is not None else 0.0

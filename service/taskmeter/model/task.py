@@ -8,6 +8,7 @@ from enum import IntEnum
 from operator import attrgetter
 from typing import Any
 
+from taskmeter.model.resources import Resources
 from taskmeter.model.retry import RetryPolicy, Wait
 from taskmeter.model.state import TERMINAL, Outcome, State
 from taskmeter.model.usage import Integrals, Tariff, Usage
@@ -75,6 +76,11 @@ class TaskSpec:
     """If set, `argv` is empty."""
     sealed: bytes = b""
     """`argv`, `env` and `stdin_data`, encrypted; they are empty then, and only `core.secrets` opens them."""
+    resources: Resources | None = None
+    idle_ttl_seconds: float = 0.0
+    rlimits: Mapping[str, int] = field(default_factory=dict)
+    """By name, "nofile" and so on, of every process; soft and hard."""
+    nice: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,5 +142,17 @@ rest()
 }
 
 
+LARGE = {
+    "very_wide": """
+for _ in range(1000):
+    if os.fork() == 0:
+        rest()
+armed()
+rest()
+""",
+}
+"""Too large for a test of every kind of shim."""
+
+
 def script(name: str) -> str:
-    return PREAMBLE + SCRIPTS[name]
+    return PREAMBLE + {**SCRIPTS, **LARGE}[name]

@@ -8,10 +8,11 @@ import pytest
 
 from taskmeter.core.outcome import decide, signal_name
 from taskmeter.core.ports import Ended
+from taskmeter.model.resources import Resources
 from taskmeter.model.state import Outcome
 from taskmeter.model.task import Cause, StopOrder, Task, TaskSpec
 
-TASK = Task(token="t", spec=TaskSpec(argv=("x",), timeout_seconds=2.5), spec_hash=b"", create_time=0.0)
+TASK = Task(token="t", spec=TaskSpec(argv=("x",), timeout_seconds=2.5, idle_ttl_seconds=5.0), spec_hash=b"", create_time=0.0)
 EXITED = Ended(
     failed_to_start=False, exit_code=0, exit_signal=0, core_dumped=False, cause=Cause.NONE, forced=False, start_time=1, end_time=2
 )
@@ -36,7 +37,7 @@ NEVER = replace(EXITED, failed_to_start=True)
             None,
             Outcome.IDLE_EXPIRED,
             0,
-            "stopped: it had been idle for too long, exited with code 0",
+            "stopped: it gave no sign of work for 5 s, exited with code 0",
         ),
         (
             replace(EXITED, cause=Cause.CANCEL, exit_signal=9, forced=True),
@@ -102,3 +103,32 @@ def test_the_order_decides_the_outcome_and_the_kernel_the_code(
 
 def test_signals_without_a_name_keep_their_number() -> None:
     assert (signal_name(9), signal_name(40)) == ("SIGKILL", "signal 40")
+
+
+OOM = replace(EXITED, exit_signal=9, oom_kill_count=1)
+HELD = Resources(memory_bytes=64 * 2**20, enforce=True)
+
+
+@pytest.mark.parametrize(
+    ("ended", "resources", "outcome", "message"),
+    [
+        (OOM, HELD, Outcome.OOM_KILLED, "killed by the kernel: it needed more than its limit of 64 MiB of memory"),
+        (OOM, None, Outcome.OOM_KILLED, "killed by the kernel: its host or container ran out of memory"),
+        (replace(OOM, oom_kill_count=0), HELD, Outcome.SIGNALED, "killed by SIGKILL"),
+        (
+            replace(OOM, exit_signal=0, exit_code=1, oom_kill_count=2),
+            HELD,
+            Outcome.FAILED,
+            "exited with code 1; the kernel killed 2 of its processes for want of memory",
+        ),
+        (
+            replace(OOM, cause=Cause.CANCEL, forced=True),
+            HELD,
+            Outcome.CANCELLED,
+            "stopped on request, killed after its grace period",
+        ),
+    ],
+)
+def test_want_of_memory_is_told_from_other_kills(ended: Ended, resources: Resources, outcome: Outcome, message: str) -> None:
+    verdict = decide(TASK.evolve(spec=replace(TASK.spec, resources=resources)), ended)
+    assert (verdict.outcome, verdict.message) == (outcome, message)

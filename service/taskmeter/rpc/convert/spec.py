@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from taskmeter.errors import NotBuiltError
 from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
+from taskmeter.rpc.convert.limits import check_limits, resources_message, resources_of
 from taskmeter.rpc.convert.retry import check_retry, fill_retry, retry_policy
 from taskmeter.rpc.convert.sealed import join, split
 from taskmeter.v1 import task_pb2
@@ -31,10 +32,8 @@ _NOT_BUILT = (
     "python",
     "pipeline",
     "external",
-    "resources",
     "after",
     "start_after_time",
-    "idle_ttl_seconds",
     "wait_for_inputs",
 )
 """Fields of the contract that this version refuses rather than ignores."""
@@ -50,6 +49,10 @@ _NOT_OF_ATTACH = (
     "timeout_seconds",
     "retry",
     "requeue_on_interrupt",
+    "idle_ttl_seconds",
+    "resources",
+    "rlimits",
+    "nice",
 )
 """Fields that say how to start a process, or end it unasked: one that runs already is neither started nor ended by us."""
 
@@ -91,6 +94,7 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
     checks.string_map("spec.tags", message.tags)
     checks.string_map("spec.metadata", message.metadata)
     checks.seconds("spec.timeout_seconds", message.timeout_seconds)
+    check_limits(checks, message)
     checks.seconds("spec.grace_period_seconds", message.grace_period_seconds)
     check_retry(checks, message.retry)
     checks.count("spec.total_count", message.total_count)
@@ -135,6 +139,10 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         umask=message.umask if message.HasField("umask") else None,
         merge_stderr=message.merge_stderr,
         attach=Attach(attach.pid, attach.include_descendants) if message.HasField("attach") else None,
+        resources=resources_of(message),
+        idle_ttl_seconds=message.idle_ttl_seconds,
+        rlimits=dict(message.rlimits),
+        nice=message.nice if message.HasField("nice") else None,
     )
 
 
@@ -169,6 +177,10 @@ def encode_spec(spec: TaskSpec) -> bytes:
         announces_ready=spec.announces_ready,
         shared_work_directory=spec.shared_work_directory,
         merge_stderr=spec.merge_stderr,
+        idle_ttl_seconds=spec.idle_ttl_seconds,
+        rlimits=spec.rlimits,
+        nice=spec.nice,
+        resources=resources_message(spec),
     )
     if spec.retry is not None:
         fill_retry(message.retry, spec.retry)

@@ -46,7 +46,7 @@ def status_message(task: Task, *, metered: bool, queue_position: int | None = No
         start_time=task.start_time,
         end_time=task.end_time,
         exit_code=task.exit_code,
-        exit_message=task.exit_message,
+        exit_message=task.exit_message if not task.unkillable_pids else _unkillable(task),
         exit_signal=task.exit_signal,
         attempt=task.attempt,
         retries_used=task.retries_used,
@@ -73,6 +73,14 @@ def status_message(task: Task, *, metered: bool, queue_position: int | None = No
     if not metered:
         _unmetered(message, task)
     return message
+
+
+def _unkillable(task: Task) -> str:
+    """Say what a task waits for that has been killed and is not dead."""
+    count = len(task.unkillable_pids)
+    pids = ", ".join(map(str, task.unkillable_pids[:8])) + (", …" if count > 8 else "")
+    begin = f"{task.exit_message}; " if task.exit_message else ""
+    return f"{begin}{count} of its processes {'outlives' if count == 1 else 'outlive'} SIGKILL: {pids}"
 
 
 def _timings(timings: task_pb2.TaskTimings, task: Task) -> None:
