@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from taskmeter.cli import stdin
-from taskmeter.cli.options import PAIR, SPAN
+from taskmeter.cli.options import PAIR, SIZE, SPAN
 
 if TYPE_CHECKING:
     from taskmeter.v1.task_pb2 import TaskSpec
@@ -32,6 +33,36 @@ _OPTIONS = [
     click.option("--stdin", "stdin_path", metavar="FILE", help="Its standard input; default: what is piped in, up to 1 MiB."),
     click.option("--total", "total_count", type=click.IntRange(min=0), default=0, metavar="N", help="How many items it will do."),
     click.option("--tariff", default="", metavar="NAME", help="What it is billed by; default: the daemon's default."),
+    click.option("--queue", default="", metavar="QUEUE", help="The queue it waits in; default: the one called default."),
+    click.option("--priority", type=int, default=0, metavar="N", help="Higher starts earlier within its queue; default 0."),
+    click.option("--after", "after", multiple=True, metavar="TOKEN", help="Start when this task has succeeded; repeatable."),
+    click.option(
+        "--start-in", "start_in_seconds", type=SPAN, default=0.0, metavar="TIME", help="Do not start before TIME has passed."
+    ),
+    click.option(
+        "--need-cpus",
+        "cpu_cores",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        metavar="N",
+        help="Start when N cores are not promised to others.",
+    ),
+    click.option(
+        "--need-memory",
+        "memory_bytes",
+        type=SIZE,
+        default=0,
+        metavar="SIZE",
+        help="Start when so much memory (2G, 500M) is not promised to others.",
+    ),
+    click.option(
+        "--need-gpus",
+        "gpus",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Start when N GPUs are free, and see only those.",
+    ),
     click.option("--merge-stderr", is_flag=True, help="Write its stderr into its stdout, in exact order."),
     click.option("--idempotency-key", default="", metavar="KEY", help="The same key again returns the same task."),
 ]
@@ -60,6 +91,13 @@ def make_spec(
     total_count: int,
     tariff: str,
     merge_stderr: bool,
+    queue: str,
+    priority: int,
+    after: tuple[str, ...],
+    start_in_seconds: float,
+    cpu_cores: float,
+    memory_bytes: int,
+    gpus: int,
 ) -> TaskSpec:
     """Build the spec: the command as it would run from this shell, with this directory, environment and umask."""
     from taskmeter.client.requests import command_spec
@@ -84,6 +122,13 @@ def make_spec(
         tariff=tariff,
         umask=_umask(),
         merge_stderr=merge_stderr,
+        queue=queue,
+        priority=priority,
+        after=after,
+        start_after_time=time.time() + start_in_seconds if start_in_seconds else 0.0,
+        cpu_cores=cpu_cores,
+        memory_bytes=memory_bytes,
+        gpus=gpus,
     )
 
 

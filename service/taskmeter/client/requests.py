@@ -61,8 +61,19 @@ def command_spec(
     announces_ready: bool = False,
     umask: int | None = None,
     merge_stderr: bool = False,
+    queue: str = "",
+    priority: int = 0,
+    start_after_time: float = 0.0,
+    after: Iterable[str] = (),
+    cpu_cores: float = 0.0,
+    memory_bytes: int = 0,
+    gpus: int = 0,
+    gpu_memory_bytes: int = 0,
 ) -> task_pb2.TaskSpec:
-    """Build the spec of a task that runs a command; `argv` is never read by a shell. An absent grace means 10 s."""
+    """Build the spec of a task that runs a command; `argv` is never read by a shell. An absent grace means 10 s.
+
+    `cpu_cores`, `memory_bytes` and `gpus` are what the scheduler sets aside for it; 0 = nothing.
+    """
     if isinstance(argv, str):
         raise InvalidArgumentError(
             "argv is one string, not a list of arguments",
@@ -84,7 +95,16 @@ def command_spec(
         total_size=total_size,
         announces_ready=announces_ready,
         merge_stderr=merge_stderr,
+        queue=queue,
+        priority=priority,
+        start_after_time=start_after_time,
+        after=after,
     )
+    if cpu_cores or memory_bytes or gpus or gpu_memory_bytes:
+        spec.resources.cpu_cores = cpu_cores
+        spec.resources.memory_bytes = memory_bytes
+        spec.resources.gpus = gpus
+        spec.resources.gpu_memory_bytes = gpu_memory_bytes
     spec.command.argv.extend(argv)
     if grace_period_seconds is not None:
         spec.grace_period_seconds = grace_period_seconds

@@ -61,8 +61,8 @@ async def _update(
         events = (Event(task.token, time.time(), task.attempt, tags, MetadataChanged(tags, metadata)),)
     await service.store.commit([Change(changed, events)])
     if changed.priority != task.priority:
-        service.scheduler.remove(task.token)
-        service.scheduler.enqueue(changed)
+        service.scheduler.reorder(changed)
+        service.pump()
 
 
 def _merged(field: str, old: Mapping[str, str], new: Mapping[str, str], gone: Sequence[str]) -> dict[str, str]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from taskmeter.model.resources import Resources
 from taskmeter.model.state import TERMINAL, Outcome, State
 from taskmeter.model.usage import Integrals, Tariff, Usage
 
 DEFAULT_GRACE_SECONDS = 10.0
 DEFAULT_TENANT = "default"
 LOCAL_NODE = "local"
+NOTHING_ASKED = Resources()
 
 
 class Cause(IntEnum):
@@ -59,6 +61,9 @@ class TaskSpec:
     grace_period_seconds: float = DEFAULT_GRACE_SECONDS
     queue: str = ""
     priority: int = 0
+    start_after_time: float = 0.0
+    after: tuple[str, ...] = ()
+    resources: Resources = NOTHING_ASKED
     tariff: str = ""
     total_count: int = 0
     total_size: int = 0
@@ -113,6 +118,8 @@ class Task:
     exit_message: str = ""
     stop: StopOrder | None = None
     unkillable_pids: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """What this attempt was given of those that `resources` asks for, as CUDA_VISIBLE_DEVICES names them."""
     target: Target | None = None
     """Of a task that attaches."""
     usage: Usage | None = None

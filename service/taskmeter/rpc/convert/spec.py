@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from taskmeter.errors import NotBuiltError
+from taskmeter.model.queue import DEFAULT_QUEUE
 from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
+from taskmeter.rpc.convert.resources import check_resources, fill_resources, resources_from_message
 from taskmeter.v1 import task_pb2
 
 MAX_SPEC_BYTES = 512 * 1024
@@ -14,16 +16,11 @@ MAX_STDIN_BYTES = 1024 * 1024
 MAX_ARGUMENT_BYTES = 128 * 1024
 """MAX_ARG_STRLEN of Linux (include/uapi/linux/binfmts.h): one string of argv or env, NUL included."""
 
-DEFAULT_QUEUE = "default"
-
 _NOT_BUILT = (
     "python",
     "pipeline",
     "external",
     "retry",
-    "resources",
-    "after",
-    "start_after_time",
     "idle_ttl_seconds",
     "requeue_on_interrupt",
     "wait_for_inputs",
@@ -41,6 +38,8 @@ _NOT_OF_ATTACH = (
     "timeout_seconds",
 )
 """Fields that say how to start a process, or end it unasked: one that runs already is neither started nor ended by us."""
+
+MAX_AFTER = 256
 
 MAX_PID = 2**22
 """PID_MAX_LIMIT of 64-bit Linux (include/linux/threads.h)."""
@@ -68,8 +67,11 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
         checks.text(f"spec.command.argv[{index}]", argument, most_bytes=MAX_ARGUMENT_BYTES - 1)
     for name in ("name", "project_id", "source", "tariff"):
         checks.text(f"spec.{name}", getattr(message, name))
-    if message.queue not in ("", DEFAULT_QUEUE):
-        raise NotBuiltError("named queues are not built yet", metadata={"field": "spec.queue"})
+    checks.text("spec.queue", message.queue)
+    checks.instant("spec.start_after_time", message.start_after_time)
+    check_resources(checks, message.resources)
+    if len(message.after) > MAX_AFTER:
+        checks.add("spec.after", f"names {len(message.after)} tasks; at most {MAX_AFTER} are waited for")
     checks.environment("spec.env", message.env)
     for name, value in message.env.items():
         if len(name.encode()) + len(value.encode()) + 2 > MAX_ARGUMENT_BYTES:
@@ -113,6 +115,9 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         grace_period_seconds=message.grace_period_seconds if message.HasField("grace_period_seconds") else DEFAULT_GRACE_SECONDS,
         queue=message.queue or DEFAULT_QUEUE,
         priority=message.priority,
+        start_after_time=message.start_after_time,
+        after=tuple(dict.fromkeys(message.after)),
+        resources=resources_from_message(message),
         tariff=message.tariff,
         total_count=message.total_count,
         total_size=message.total_size,
@@ -144,6 +149,8 @@ def encode_spec(spec: TaskSpec) -> bytes:
         grace_period_seconds=spec.grace_period_seconds,
         queue=spec.queue,
         priority=spec.priority,
+        start_after_time=spec.start_after_time,
+        after=spec.after,
         tariff=spec.tariff,
         total_count=spec.total_count,
         total_size=spec.total_size,
@@ -158,4 +165,5 @@ def encode_spec(spec: TaskSpec) -> bytes:
         message.attach.include_descendants = spec.attach.include_descendants
     else:
         message.command.argv.extend(spec.argv)
+    fill_resources(message, spec.resources)
     return message.SerializeToString(deterministic=True)

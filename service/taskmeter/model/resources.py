@@ -1,0 +1,38 @@
+"""What a task needs, and what a host has to give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a task asks for; 0 = unknown, and then nothing of it is set aside. Meanings are those of `taskmeter.v1.Resources`."""
+
+    cpu_cores: float = 0.0
+    memory_bytes: int = 0
+    gpus: int = 0
+    gpu_memory_bytes: int = 0
+    """Each of the GPUs has at least so much."""
+    max_processes: int = 0
+    enforce: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU that tasks may be given."""
+
+    name: str
+    """What CUDA_VISIBLE_DEVICES calls it: the driver's uuid, or its index where the driver does not tell."""
+    memory_bytes: int | None = None
+    """None = the driver does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the host has in all, used or not."""
+
+    cpu_cores: float
+    memory_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+    """By index; empty also while the driver does not answer."""
