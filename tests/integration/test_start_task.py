@@ -113,9 +113,8 @@ def test_all_bad_fields_are_named_at_once(shared_daemon: Daemon) -> None:
         {"pipeline": {"definition_json": "{}"}},
         {"external": {"kind": "x"}},
         {"command": {"argv": ["true"]}, "retry": {"max_retries": 1}},
-        {"command": {"argv": ["true"]}, "queue": "gpu"},
         {"command": {"argv": ["true"]}, "idle_ttl_seconds": 5},
-        {"command": {"argv": ["true"]}, "resources": {"cpu_cores": 1}},
+        {"command": {"argv": ["true"]}, "resources": {"enforce": True}},
     ],
 )
 def test_what_is_not_built_is_refused_and_not_ignored(shared_daemon: Daemon, spec: dict[str, Any]) -> None:
