@@ -31,7 +31,10 @@ _JSON = options.json_flag("Print the queue as one JSON object.")
 
 @click.group()
 def queue() -> None:
-    """Make queues, bound what runs and waits in them, pause and resume them. Tasks choose one with --queue."""
+    """Make queues, bound what runs and waits in them, pause and resume them. Tasks choose one with --queue.
+
+    All of these print JSON with --json.
+    """
 
 
 @queue.command()
