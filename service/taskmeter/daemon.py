@@ -28,6 +28,7 @@ from taskmeter.core.reseal import reseal
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
+from taskmeter.executors.capacity import HostCapacity
 from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
 from taskmeter.host import goes_down_with_us
@@ -41,6 +42,7 @@ from taskmeter.rpc.auth import Authenticator, ensure_admin_key
 from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.rpc.file_service import FileServicer
 from taskmeter.rpc.methods import Activity, Router
+from taskmeter.rpc.queue_service import QueueServicer
 from taskmeter.rpc.server import RpcServer
 from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
@@ -58,6 +60,9 @@ AUTO_EXIT_CHECK_SECONDS = 5.0
 
 GC_THRESHOLD = 10_000
 """New containers per young collection (default 700): a call makes dozens, and nearly all of them die by reference count."""
+
+GPU_START_SECONDS = 5.0
+"""How long a starting daemon waits for a driver of GPUs to answer; tasks that ask for GPUs wait longer."""
 
 SETTLE_SECONDS = 5.0
 """How long a stopping daemon waits for launches and commits under way."""
@@ -176,7 +181,9 @@ async def _serve(settings: Settings) -> int:
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
     await executor.start()
     meter = _meter(settings)
-    scheduler = Scheduler(settings.max_running, settings.max_waiting)
+    capacity = HostCapacity(meter.gpus)
+    scheduler = Scheduler(settings.max_running, settings.max_waiting, capacity=capacity)
+    await asyncio.to_thread(meter.wait_for_gpus, GPU_START_SECONDS)
     service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=_boot_id())
     service.report_key_secret = key.encode()
     service.tariffs = _tariffs(settings)
@@ -197,7 +204,12 @@ async def _serve(settings: Settings) -> int:
     server: RpcServer
     admin = AdminServicer(service, facts, lambda: server.targets, lambda: meter.backend)
     server = RpcServer(
-        Router(Authenticator(key), activity), TaskServicer(service, streams), FileServicer(service), admin, streams
+        Router(Authenticator(key), activity),
+        TaskServicer(service, streams),
+        FileServicer(service),
+        QueueServicer(service),
+        admin,
+        streams,
     )
     path = socket_path(state_dir)
     server.listen_unix(path)

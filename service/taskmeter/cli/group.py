@@ -25,6 +25,7 @@ VERBS = {
     "wait": "Wait until tasks have ended and exit with their code.",
     "retry": "Run an ended task again.",
     "rm": "Forget ended tasks and delete their files.",
+    "queue": "Make queues, bound them, pause and resume them.",
     "bill": "Say what tasks have used and what that costs.",
     "serve": "Run the daemon in the foreground.",
     "doctor": "Check what works on this machine, and say how to get more.",

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 
-from taskmeter.cli.options import SPAN
-
-_UNIT_BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-
-
-class Amount(click.ParamType[int]):
-    """A number of bytes: 4096, 512M, 1.5GiB; units are powers of 1024."""
-
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return bytes."""
-        if isinstance(value, int):
-            return value
-        match = _AMOUNT.fullmatch(str(value).strip())
-        if match is None:
-            self.fail(f"{value!r} is no amount; write 4096, 512M or 1.5G", param, ctx)
-        return int(float(match.group(1)) * _UNIT_BYTES[match.group(2).lower()])
+from taskmeter.cli.options import SIZE, SPAN
 
 
 class Rlimit(click.ParamType[tuple[str, int]]):
@@ -44,9 +25,7 @@ class Rlimit(click.ParamType[tuple[str, int]]):
 
 
 LIMIT_OPTIONS = [
-    click.option(
-        "--memory", "memory_bytes", type=Amount(), default=0, metavar="BYTES", help="End it if it needs more (512M, 2G)."
-    ),
+    click.option("--memory", "memory_bytes", type=SIZE, default=0, metavar="BYTES", help="End it if it needs more (512M, 2G)."),
     click.option(
         "--cpus",
         "cpu_cores",
@@ -69,6 +48,30 @@ LIMIT_OPTIONS = [
         metavar="NAME=N",
         help="A limit of each process, as nofile=1024; repeatable.",
     ),
+    click.option(
+        "--need-cpus",
+        "need_cpus",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        metavar="N",
+        help="Start when N cores are not promised to others.",
+    ),
+    click.option(
+        "--need-memory",
+        "need_memory",
+        type=SIZE,
+        default=0,
+        metavar="BYTES",
+        help="Start when so much memory (2G, 500M) is not promised to others.",
+    ),
+    click.option(
+        "--need-gpus",
+        "need_gpus",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Start when N GPUs are free, and see only those.",
+    ),
     click.option("--nice", type=click.IntRange(-20, 19), metavar="N", help="Its niceness."),
 ]
 
@@ -79,6 +82,9 @@ def limits(
     cpu_cores: float,
     max_processes: int,
     idle_ttl_seconds: float,
+    need_cpus: float,
+    need_memory: int,
+    need_gpus: int,
     rlimits: tuple[tuple[str, int], ...],
     nice: int | None,
 ) -> dict[str, Any]:
@@ -86,6 +92,15 @@ def limits(
     from taskmeter.v1.task_pb2 import Resources
 
     found: dict[str, Any] = {"idle_ttl_seconds": idle_ttl_seconds, "rlimits": dict(rlimits), "nice": nice}
-    if memory_bytes or cpu_cores or max_processes:
-        found["resources"] = Resources(memory_bytes=memory_bytes, cpu_cores=cpu_cores, max_processes=max_processes, enforce=True)
+    enforce = bool(memory_bytes or cpu_cores or max_processes)
+    if enforce and (need_cpus or need_memory):
+        raise click.UsageError("--memory, --cpus and --max-processes set their amounts aside too: leave --need-… out")
+    if enforce or need_cpus or need_memory or need_gpus:
+        found["resources"] = Resources(
+            memory_bytes=memory_bytes or need_memory,
+            cpu_cores=cpu_cores or need_cpus,
+            gpus=need_gpus,
+            max_processes=max_processes,
+            enforce=enforce,
+        )
     return found

@@ -15,6 +15,9 @@ _UNIT_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 360
 _SPAN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", re.IGNORECASE)
 
 
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+
+
 class Span(click.ParamType[float]):
     """A length of time: 90, 1.5s, 10m, 2h30m."""
 
@@ -52,7 +55,24 @@ class Pair(click.ParamType[tuple[str, str]]):
         return key, rest
 
 
+class Size(click.ParamType[int]):
+    """A number of bytes: 1048576, 500M, 2GiB; units count by 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no size; write 1048576, 500M or 2G", param, ctx)
+        power = "kmgt".index(match[2].lower()) + 1 if match[2] else 0
+        return int(float(match[1]) * 2.0 ** (10 * power))
+
+
 SPAN = Span()
+SIZE = Size()
 PAIR = Pair()
 
 

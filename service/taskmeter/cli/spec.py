@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +44,12 @@ _OPTIONS = [
     click.option("--stdin", "stdin_path", metavar="FILE", help="Its standard input; default: what is piped in, up to 1 MiB."),
     click.option("--total", "total_count", type=click.IntRange(min=0), default=0, metavar="N", help="How many items it will do."),
     click.option("--tariff", default="", metavar="NAME", help="What it is billed by; default: the daemon's default."),
+    click.option("--queue", default="", metavar="QUEUE", help="The queue it waits in; default: the one called default."),
+    click.option("--priority", type=int, default=0, metavar="N", help="Higher starts earlier within its queue; default 0."),
+    click.option("--after", "after", multiple=True, metavar="TOKEN", help="Start when this task has succeeded; repeatable."),
+    click.option(
+        "--start-in", "start_in_seconds", type=SPAN, default=0.0, metavar="TIME", help="Do not start before TIME has passed."
+    ),
     click.option("--merge-stderr", is_flag=True, help="Write its stderr into its stdout, in exact order."),
     *RETRY_OPTIONS,
     click.option("--idempotency-key", default="", metavar="KEY", help="The same key again returns the same task."),
@@ -74,6 +81,10 @@ def make_spec(
     tariff: str,
     merge_stderr: bool,
     requeue: bool,
+    queue: str,
+    priority: int,
+    after: tuple[str, ...],
+    start_in_seconds: float,
     **others: Any,
 ) -> TaskSpec:
     """Build the spec: the command as it would run from this shell, with this directory, environment and umask."""
@@ -103,6 +114,10 @@ def make_spec(
         retry=make_policy(**retries),
         requeue_on_interrupt=requeue,
         **limits(**others),
+        queue=queue,
+        priority=priority,
+        after=after,
+        start_after_time=time.time() + start_in_seconds if start_in_seconds else 0.0,
     )
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from taskmeter.client.base import Page, Started
     from taskmeter.client.discovery import Endpoint
     from taskmeter.client.history import MetricsHistory, MetricsPoint
+    from taskmeter.client.queues import QueueStatus
     from taskmeter.client.resume import Delivery
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
     from taskmeter.client.sync import SyncClient
@@ -25,6 +26,7 @@ __all__ = [
     "MetricsHistory",
     "MetricsPoint",
     "Page",
+    "QueueStatus",
     "ServerInfo",
     "Started",
     "SyncClient",
@@ -45,6 +47,7 @@ _HOME = {
     "MetricsHistory": "history",
     "MetricsPoint": "history",
     "Page": "base",
+    "QueueStatus": "queues",
     "ServerInfo": "status",
     "Started": "base",
     "SyncClient": "sync",

@@ -26,13 +26,14 @@ from taskmeter.client.base import (
 )
 from taskmeter.client.history import MetricsHistory
 from taskmeter.client.methods import Method
+from taskmeter.client.queues import QUEUE_PAGE_SIZE, QueueStatus
 from taskmeter.client.resume import Delivery, StreamState
 from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
 from taskmeter.client.tail import FileChunk, TailState
 from taskmeter.errors import DeadlineError, TaskmeterError, UnavailableError
 from taskmeter.model.event import EventKind
 from taskmeter.model.state import State
-from taskmeter.v1 import admin_service_pb2, file_service_pb2, task_pb2
+from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, task_pb2
 from taskmeter.v1 import task_service_pb2 as tasks
 
 Req = TypeVar("Req", bound=Message)
@@ -298,6 +299,34 @@ class Client(ClientBase):
             async for chunk in chunks:
                 if chunk.data:
                     yield chunk.data
+
+    # ----------------------------------------------------------------------------------------------------- queues
+
+    async def put_queue(self, name: str, *, max_running_count: int = 0, max_size: int = 0) -> QueueStatus:
+        """Make a queue or give it other bounds, also while it is in use; 0 = no bound but the daemon's."""
+        request = queue_service_pb2.PutQueueRequest(name=name, max_running_count=max_running_count, max_size=max_size)
+        return QueueStatus.of((await self._call(methods.PUT_QUEUE, request)).queue)
+
+    async def list_queues(self) -> list[QueueStatus]:
+        """Return all queues by name, with what waits and runs in each."""
+        found: list[QueueStatus] = []
+        request = queue_service_pb2.ListQueuesRequest(page_size=QUEUE_PAGE_SIZE)
+        while True:
+            response = await self._call(methods.LIST_QUEUES, request)
+            found += [QueueStatus.of(queue) for queue in response.queues]
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return found
+
+    async def pause_queue(self, name: str) -> QueueStatus:
+        """Let no more tasks of the queue start; those that run go on."""
+        request = queue_service_pb2.PauseQueueRequest(name=name)
+        return QueueStatus.of((await self._call(methods.PAUSE_QUEUE, request)).queue)
+
+    async def resume_queue(self, name: str) -> QueueStatus:
+        """Let the tasks of a paused queue start again."""
+        request = queue_service_pb2.ResumeQueueRequest(name=name)
+        return QueueStatus.of((await self._call(methods.RESUME_QUEUE, request)).queue)
 
     # ----------------------------------------------------------------------------------------------------- daemon
 

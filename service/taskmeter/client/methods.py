@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from taskmeter.v1 import admin_service_pb2 as admin
 from taskmeter.v1 import file_service_pb2 as files
+from taskmeter.v1 import queue_service_pb2 as queues
 from taskmeter.v1 import task_service_pb2 as tasks
 
 Req = TypeVar("Req", bound=Message)
@@ -38,5 +39,9 @@ GET_METRICS_HISTORY = Method(
     "/taskmeter.v1.TaskService/GetMetricsHistory", tasks.GetMetricsHistoryRequest, tasks.GetMetricsHistoryResponse
 )
 READ_FILE = Method("/taskmeter.v1.FileService/ReadFile", files.ReadFileRequest, files.ReadFileResponse)
+PUT_QUEUE = Method("/taskmeter.v1.QueueService/PutQueue", queues.PutQueueRequest, queues.PutQueueResponse)
+LIST_QUEUES = Method("/taskmeter.v1.QueueService/ListQueues", queues.ListQueuesRequest, queues.ListQueuesResponse)
+PAUSE_QUEUE = Method("/taskmeter.v1.QueueService/PauseQueue", queues.PauseQueueRequest, queues.PauseQueueResponse)
+RESUME_QUEUE = Method("/taskmeter.v1.QueueService/ResumeQueue", queues.ResumeQueueRequest, queues.ResumeQueueResponse)
 GET_SERVER_INFO = Method("/taskmeter.v1.AdminService/GetServerInfo", admin.GetServerInfoRequest, admin.GetServerInfoResponse)
 DRAIN = Method("/taskmeter.v1.AdminService/Drain", admin.DrainRequest, admin.DrainResponse)

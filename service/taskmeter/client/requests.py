@@ -69,8 +69,15 @@ def command_spec(
     resources: task_pb2.Resources | None = None,
     rlimits: Mapping[str, int] | None = None,
     nice: int | None = None,
+    queue: str = "",
+    priority: int = 0,
+    start_after_time: float = 0.0,
+    after: Iterable[str] = (),
 ) -> task_pb2.TaskSpec:
-    """Build the spec of a task that runs a command; `argv` is never read by a shell. An absent grace means 10 s."""
+    """Build the spec of a task that runs a command; `argv` is never read by a shell. An absent grace means 10 s.
+
+    `resources` is what the scheduler sets aside for it, and with `enforce` all it may use.
+    """
     if isinstance(argv, str):
         raise InvalidArgumentError(
             "argv is one string, not a list of arguments",
@@ -97,6 +104,10 @@ def command_spec(
         resources=resources,
         rlimits=rlimits,
         nice=nice,
+        queue=queue,
+        priority=priority,
+        start_after_time=start_after_time,
+        after=after,
     )
     spec.command.argv.extend(argv)
     if retry is not None:

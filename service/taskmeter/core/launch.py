@@ -22,10 +22,13 @@ from taskmeter.model.task import Cause, Task
 
 log = logging.getLogger(__name__)
 
+LONGEST_TIMER_SECONDS = 60.0
+"""The wall clock may be set, and the loop's stands still while the host sleeps: times are compared anew so often."""
 
-def starting(boot_id: str) -> Step:
+
+def starting(boot_id: str, gpus: tuple[str, ...] = ()) -> Step:
     """The step into STARTING; committed before anything is spawned, so that a restart knows what may exist."""
-    fields: dict[str, Any] = {"incarnation": new_incarnation(), "boot_id": boot_id, "launch_time": time.time()}
+    fields: dict[str, Any] = {"incarnation": new_incarnation(), "boot_id": boot_id, "launch_time": time.time(), "gpus": gpus}
     return Step(State.STARTING, "a slot is free", fields)
 
 
@@ -59,6 +62,17 @@ def pump(service: Service) -> None:
     """Start waiting tasks while there are free slots."""
     while not service.draining and (token := service.scheduler.next()) is not None:
         service.spawn(_start_waiting(service, token))
+    _wake_when_due(service)
+
+
+def _wake_when_due(service: Service) -> None:
+    """Pump again when the next waiting task becomes due."""
+    if service.due_timer is not None:
+        service.due_timer.cancel()
+        service.due_timer = None
+    seconds = service.scheduler.next_due_seconds()
+    if seconds is not None and not service.draining:
+        service.due_timer = service.call_later(min(seconds, LONGEST_TIMER_SECONDS), pump, service)
 
 
 async def _start_waiting(service: Service, token: str) -> None:
@@ -85,7 +99,7 @@ async def _start_waiting(service: Service, token: str) -> None:
             if entry.task.attempt:  # the first one's directory was made when the task was accepted
                 spec = service.codec.encode_spec(entry.task.spec)
                 await service.executor.prepare(token, entry.task.attempt, service.store.pack(entry.task, spec))
-            await advance(service, entry.task, [starting(service.boot_id)])
+            await advance(service, entry.task, [starting(service.boot_id, service.scheduler.admission.gpus_of(token))])
         except (TaskmeterError, OSError):  # disk full, store down: it waits on
             service.scheduler.free_slot(token)
             service.scheduler.enqueue(entry.task)
@@ -96,8 +110,10 @@ async def _start_waiting(service: Service, token: str) -> None:
 
 def _environment(service: Service, task: Task) -> dict[str, str]:
     key = hmac.new(service.report_key_secret, f"{task.token}.{task.attempt}".encode(), hashlib.sha256).hexdigest()
+    devices = {"CUDA_VISIBLE_DEVICES": ",".join(task.gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if task.gpus else {}
     return {
         **service.environment,
+        **devices,
         "TASKMETER_TOKEN": task.token,
         "TASKMETER_ATTEMPT": str(task.attempt),
         "TASKMETER_REPORT_KEY": key,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from taskmeter.model.event import Event
+from taskmeter.model.queue import Queue
 from taskmeter.model.resources import Resources
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Attach, Cause, Target, Task, TaskSpec
@@ -85,6 +86,12 @@ class Store(Protocol):
 
         Raises `LimitError` DISK_FULL or `UnavailableError` STORE_UNAVAILABLE; then nothing was changed.
         """
+
+    async def put_queue(self, queue: Queue) -> None:
+        """Keep a queue's definition, in place of the one before. Raises what `commit` raises."""
+
+    def load_queues(self) -> list[Queue]:
+        """Read all queues that were put."""
 
     def load(self, token: str) -> Task | None:
         """Read one task, or None."""
@@ -401,5 +408,5 @@ class Codec(Protocol):
     def frame_event(self, event: Event, seq: int) -> bytes:
         """Encode one event as a framed `StreamEventsResponse.events` field."""
 
-    def status(self, task: Task, *, metered: bool, queue_position: int | None = None) -> bytes:
+    def status(self, task: Task, *, metered: bool, queue_position: int | None = None, waiting_reason: str = "") -> bytes:
         """Encode a TaskStatus; if `metered`, without the changing fields that `Meter.hot` adds."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from functools import partial
 
+from taskmeter.core.dependents import fail_all_doomed, settle_dependents, unmet
 from taskmeter.core.idle import watch_idle
 from taskmeter.core.launch import launch, pump
 from taskmeter.core.ports import Facts
@@ -29,16 +30,22 @@ async def recover(service: Service) -> None:
     """Take over all live tasks, then let the waiting ones start."""
     service.pump = partial(pump, service)
     service.watch_idle = partial(watch_idle, service)
+    service.on_ended = partial(settle_dependents, service)
+    service.scheduler.unmet_of = partial(unmet, service)
+    for queue in service.store.load_queues():
+        service.scheduler.put_queue(queue)
     service.executor.set_listener(partial(observe, service))
     counts = {"waiting": 0, "running": 0, "unclaimed": 0, "ended": 0}
-    for task in service.store.load_live():
-        entry = service.live[task.token] = Entry(task)
+    live = service.store.load_live()
+    service.live.update((task.token, Entry(task)) for task in live)  # before any is asked what it waits for
+    for task in live:
+        entry = service.live[task.token]
         if task.state is State.NONE:
             entry.task = take_up(service, task)
             wait_turn(service, entry.task)
             counts["waiting"] += 1
             continue
-        service.scheduler.take_slot(task.token)
+        service.scheduler.take_slot(task)
         facts = service.executor.facts(task.token, task.attempt)
         if not facts.claimed and task.boot_id == service.boot_id:
             counts["unclaimed"] += 1
@@ -55,6 +62,7 @@ async def recover(service: Service) -> None:
             observe(service, task.token, task.attempt)
     if any(counts.values()):
         log.info("recovered %s", ", ".join(f"{count} {what}" for what, count in counts.items()))
+    fail_all_doomed(service)
     pump(service)
 
 

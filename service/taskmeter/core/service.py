@@ -15,6 +15,7 @@ from typing import Any
 from taskmeter.core.hub import Hub
 from taskmeter.core.ports import Block, Codec, Executor, Meter, Sealer, Store
 from taskmeter.core.scheduler import Scheduler
+from taskmeter.core.waiting_reason import waiting_reason
 from taskmeter.errors import NotFoundError
 from taskmeter.model.state import State
 from taskmeter.model.task import Attach, Target, Task
@@ -71,6 +72,12 @@ class Service:
         """Called when a slot may be free; set by recovery when the service starts."""
         self.watch_idle: Callable[[Entry], None] = lambda _: None
         """Called for every task that runs; set likewise."""
+        self.on_ended: Callable[[Task], None] = lambda _: None
+        """Called for each task whose end is stored; set like `pump`, which is called after it."""
+        self.queue_lock = asyncio.Lock()
+        """Held while a queue's definition changes."""
+        self.due_timer: asyncio.TimerHandle | None = None
+        """When the next waiting task becomes due; see core/launch.py."""
         self.hub = Hub(store)
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
@@ -107,6 +114,7 @@ class Service:
             self._ended.pop(task.token, None)
             if task.ended and self.live.pop(task.token, None) is not None:
                 self.ended_count += 1
+                self.on_ended(task)
             waiters, entry.waiters = entry.waiters, []
             for waiter in waiters:
                 if not waiter.done():
@@ -137,7 +145,9 @@ class Service:
         task = entry.task
         static = entry.static
         if task.state is State.NONE:
-            return self.codec.status(task, metered=False, queue_position=self.scheduler.position(task.token))
+            scheduler = self.scheduler
+            position, reason = scheduler.position(task.token), waiting_reason(scheduler, task)
+            return self.codec.status(task, metered=False, queue_position=position, waiting_reason=reason)
         if entry.meter_later:
             self.open_meter(entry)
         hot = self.meter.hot(task.token)

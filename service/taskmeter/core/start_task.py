@@ -7,6 +7,8 @@ import time
 from dataclasses import replace
 
 from taskmeter.core.attach import choose_target
+from taskmeter.core.dependents import check_after, fail_dependent
+from taskmeter.core.find_queue import check_room
 from taskmeter.core.launch import launch, starting
 from taskmeter.core.lifecycle import change_of
 from taskmeter.core.secrets import is_hash_of, seal, spec_hash, unseal
@@ -80,8 +82,10 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
             hint="try again when some have ended, or start the daemon with a higher --max-running",
             retry_after_seconds=1.0,
         )
-    if spec.resources is not None:
-        service.executor.check_limits(spec.resources)
+    service.executor.check_limits(spec.resources)
+    check_room(service, tenant, spec.queue)
+    check_after(service, spec.after, tenant)
+    scheduler.admission.check(spec.resources)
     if spec.attach is None:
         return await _store(service, spec, encoded, tenant, idempotency_key, spec_hash(service, encoded), None)
     named, target = choose_target(service, spec, spec.attach)
@@ -109,7 +113,7 @@ async def _store(
         spec=spec,
         spec_hash=hashed,
         create_time=now,
-        queued_time=now,
+        queued_time=scheduler.stamp(),
         tenant=tenant,
         idempotency_key=idempotency_key,
         tags=spec.tags,
@@ -121,15 +125,13 @@ async def _store(
     sealed = seal(service, spec, task.token, tenant)
     if sealed is not spec:
         task, encoded = task.evolve(spec=sealed), service.codec.encode_spec(sealed)
-    at_once = scheduler.has_room
-    if at_once:
-        scheduler.take_slot(task.token)
+    at_once = scheduler.accept(task)
     try:
         await prepare(service, task, encoded)
-        steps = [starting(service.boot_id)] if at_once else []
+        steps = [starting(service.boot_id, scheduler.admission.gpus_of(task.token))] if at_once else []
         await service.store.commit([change_of(task, steps, spec=encoded)])
     except BaseException:
-        scheduler.free_slot(task.token)
+        scheduler.withdraw(task.token)
         service.spawn(service.executor.remove(task.token))
         service.pump()
         raise
@@ -138,6 +140,8 @@ async def _store(
         service.spawn(launch(service, entry))
     else:
         scheduler.enqueue(entry.task)
+        if spec.after:
+            service.spawn(fail_dependent(service, task.token))  # if one of them has failed, already or meanwhile
         service.pump()  # a slot may have been freed meanwhile
     return task.token
 

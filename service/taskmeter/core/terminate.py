@@ -100,15 +100,6 @@ async def _cancel_finalising(service: Service, entry: Entry, stop: StopOrder) ->
     service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
 
 
-async def _cancel_finalising(service: Service, entry: Entry, stop: StopOrder) -> None:
-    """Its main process has ended by itself, the rest of its tree has not: who stops it now has stopped it, and is told so."""
-    task = entry.task
-    why = f"stopped on request ({stop.reason})" if stop.reason else "stopped on request"
-    message = f"{why} while the rest of its processes was being ended; its main process: {task.exit_message}"
-    await advance(service, task, [], stop=stop, outcome=Outcome.CANCELLED, exit_message=message)
-    service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
-
-
 async def _escalate(service: Service, entry: Entry, cause: Cause, now: float, grace: float, *, explicit: bool) -> None:
     task, stop = entry.task, entry.task.stop
     if stop is None:  # it ended by itself, and only the rest of its tree is being cleared away

@@ -60,9 +60,9 @@ async def _update(
     if (metadata, tags) != (task.metadata, task.tags):
         events = (Event(task.token, time.time(), task.attempt, tags, MetadataChanged(tags, metadata)),)
     await service.store.commit([Change(changed, events)])
-    if changed.priority != task.priority and service.scheduler.position(task.token) is not None:
-        service.scheduler.remove(task.token)
-        service.scheduler.enqueue(changed)
+    if changed.priority != task.priority:
+        service.scheduler.reorder(changed)
+        service.pump()
 
 
 def _merged(field: str, old: Mapping[str, str], new: Mapping[str, str], gone: Sequence[str]) -> dict[str, str]:

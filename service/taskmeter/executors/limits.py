@@ -39,10 +39,10 @@ def missing(cgroups: Cgroups, resources: Resources) -> str:
     return " and ".join(lacking)
 
 
-def places_for(cgroups: Cgroups, token: str, attempt: int, resources: Resources | None) -> Places:
+def places_for(cgroups: Cgroups, token: str, attempt: int, resources: Resources) -> Places:
     """Return the cgroups of a new attempt: those of metering, and those that it needs for its limits."""
     places = cgroups.paths(token, attempt)
-    if resources is None or not resources.enforce:
+    if not resources.enforce:
         return places
     name = f"{token}.{attempt}"
     if resources.max_processes and cgroups.v1_pids:

@@ -163,8 +163,7 @@ class LocalExecutor:
         cgroups = Places() if spec.attach else limits.places_for(self._cgroups, launch.token, launch.attempt, spec.resources)
         watch = self._watches.add(Watch(launch.token, launch.attempt, directory, cgroups=cgroups))
         try:
-            if spec.resources is not None:
-                limits.apply(cgroups, spec.resources)
+            limits.apply(cgroups, spec.resources)
             block = self._block(launch, watch)
             number, done = self._new_request(watch)
             stdin_data = launch.spec.stdin_data or None

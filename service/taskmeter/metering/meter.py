@@ -16,6 +16,7 @@ from metercore.settle import settle_files
 from metercore.tariff import Tariff as NativeTariff
 from taskmeter.core.ports import Ended, Gone, MeterSource
 from taskmeter.metering.activity import Activity, Signs, output_bytes, report_checksum
+from taskmeter.model.resources import Gpu
 from taskmeter.model.usage import (
     GpuUse,
     Integrals,
@@ -186,6 +187,18 @@ class LocalMeter:
         if self._gpus is not None:
             self._gpus.close()
         self._handles.clear()
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Return the GPUs that can be given to tasks; empty while the driver does not answer."""
+        self._watch_gpus()
+        found = self._gpus.gpus if self._gpus is not None else ()
+        return tuple(Gpu(gpu.uuid or str(gpu.index), gpu.memory_bytes) for gpu in found if not gpu.lost)
+
+    def wait_for_gpus(self, seconds: float) -> None:
+        """Return when the driver has answered or failed, at once where there is none; after `seconds` at most."""
+        deadline = monotonic() + seconds
+        while self._gpus is not None and self._gpus.state == "starting" and (left := deadline - monotonic()) > 0:
+            self._gpus.wait(left)
 
     def _watch_gpus(self) -> None:
         """Begin to watch GPUs if there is a driver, and nobody has just looked for one."""

@@ -1,4 +1,4 @@
-"""What a task needs, and what it may use at most."""
+"""What a task needs, and what a host has to give."""
 
 from __future__ import annotations
 
@@ -13,6 +13,26 @@ class Resources:
     memory_bytes: int = 0
     gpus: int = 0
     gpu_memory_bytes: int = 0
+    """Each of the GPUs has at least so much."""
     max_processes: int = 0
-    """Processes and threads."""
     enforce: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU that tasks may be given."""
+
+    name: str
+    """What CUDA_VISIBLE_DEVICES calls it: the driver's uuid, or its index where the driver does not tell."""
+    memory_bytes: int | None = None
+    """None = the driver does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the host has in all, used or not."""
+
+    cpu_cores: float
+    memory_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+    """By index; empty also while the driver does not answer."""

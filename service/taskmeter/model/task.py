@@ -16,6 +16,7 @@ from taskmeter.model.usage import Integrals, Tariff, Usage
 DEFAULT_GRACE_SECONDS = 10.0
 DEFAULT_TENANT = "default"
 LOCAL_NODE = "local"
+NOTHING_ASKED = Resources()
 
 
 class Cause(IntEnum):
@@ -62,6 +63,9 @@ class TaskSpec:
     grace_period_seconds: float = DEFAULT_GRACE_SECONDS
     queue: str = ""
     priority: int = 0
+    start_after_time: float = 0.0
+    after: tuple[str, ...] = ()
+    resources: Resources = NOTHING_ASKED
     tariff: str = ""
     total_count: int = 0
     total_size: int = 0
@@ -76,7 +80,6 @@ class TaskSpec:
     """If set, `argv` is empty."""
     sealed: bytes = b""
     """`argv`, `env` and `stdin_data`, encrypted; they are empty then, and only `core.secrets` opens them."""
-    resources: Resources | None = None
     idle_ttl_seconds: float = 0.0
     rlimits: Mapping[str, int] = field(default_factory=dict)
     """By name, "nofile" and so on, of every process; soft and hard."""
@@ -128,6 +131,8 @@ class Task:
     wait: Wait | None = None
     """Of this attempt, before its start."""
     unkillable_pids: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """What this attempt was given of those that `resources` asks for, as CUDA_VISIBLE_DEVICES names them."""
     target: Target | None = None
     """Of a task that attaches."""
     usage: Usage | None = None

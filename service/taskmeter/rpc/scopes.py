@@ -30,6 +30,10 @@ METHOD_SCOPES: dict[str, Scope] = {
     "/taskmeter.v1.TaskService/SendItems": Scope.SUBMIT,
     "/taskmeter.v1.TaskService/GetMetricsHistory": Scope.READ,
     "/taskmeter.v1.FileService/ReadFile": Scope.FILES,
+    "/taskmeter.v1.QueueService/PutQueue": Scope.CONTROL,
+    "/taskmeter.v1.QueueService/ListQueues": Scope.READ,
+    "/taskmeter.v1.QueueService/PauseQueue": Scope.CONTROL,
+    "/taskmeter.v1.QueueService/ResumeQueue": Scope.CONTROL,
     "/taskmeter.v1.AdminService/GetServerInfo": Scope.READ,
     "/taskmeter.v1.AdminService/Drain": Scope.ADMIN,
 }

@@ -14,9 +14,10 @@ from taskmeter.errors import UnavailableError
 from taskmeter.rpc.admin_service import AdminServicer
 from taskmeter.rpc.file_service import FileServicer
 from taskmeter.rpc.methods import Router
+from taskmeter.rpc.queue_service import QueueServicer
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
-from taskmeter.v1 import admin_service_pb2, file_service_pb2, task_service_pb2
+from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, task_service_pb2
 
 STOP_GRACE_SECONDS = 2.0
 
@@ -37,6 +38,7 @@ _OPTIONS = (
 _SERVICES = (
     task_service_pb2.DESCRIPTOR.services_by_name["TaskService"],
     file_service_pb2.DESCRIPTOR.services_by_name["FileService"],
+    queue_service_pb2.DESCRIPTOR.services_by_name["QueueService"],
     admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],
 )
 
@@ -45,9 +47,17 @@ class RpcServer:
     """One grpc.aio server over all services of the package."""
 
     def __init__(
-        self, router: Router, tasks: TaskServicer, files: FileServicer, admin: AdminServicer, streams: EventStreams
+        self,
+        router: Router,
+        tasks: TaskServicer,
+        files: FileServicer,
+        queues: QueueServicer,
+        admin: AdminServicer,
+        streams: EventStreams,
     ) -> None:
-        for descriptor, methods in zip(_SERVICES, (tasks.methods(), files.methods(), admin.methods()), strict=True):
+        for descriptor, methods in zip(
+            _SERVICES, (tasks.methods(), files.methods(), queues.methods(), admin.methods()), strict=True
+        ):
             router.add(descriptor, methods)
         self._streams = streams
         self._files = files

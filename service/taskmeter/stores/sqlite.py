@@ -20,6 +20,7 @@ import apsw
 
 from taskmeter.core.ports import Block, Change, Codec, Filter
 from taskmeter.errors import LimitError, TaskmeterError, UnavailableError
+from taskmeter.model.queue import Queue
 from taskmeter.model.task import Task
 from taskmeter.stores.damage import DAMAGE, DamagedStoreError, looks_cut
 from taskmeter.stores.frames import split_frames
@@ -34,7 +35,9 @@ MAX_BATCH = 512
 WAL_AUTOCHECKPOINT_PAGES = 4000
 
 Committed = list[tuple[Task, Block | None]]
-_Job = tuple[Sequence[Change], "asyncio.Future[Committed]"]
+Statement = tuple[str, tuple[Any, ...]]
+"""SQL and its values, besides the changes of tasks."""
+_Job = tuple[Sequence[Change], "asyncio.Future[Committed]", Sequence[Statement]]
 
 log = logging.getLogger(__name__)
 
@@ -113,13 +116,20 @@ class SqliteStore:
     # ------------------------------------------------------------------------------------------------ writing
 
     async def commit(self, changes: Sequence[Change]) -> Committed:
+        return await self._commit(changes)
+
+    async def put_queue(self, queue: Queue) -> None:
+        values = (queue.tenant, queue.name, queue.max_running, queue.max_waiting, int(queue.paused), queue.create_time)
+        await self._commit((), (self._queries["put_queue"], values))
+
+    async def _commit(self, changes: Sequence[Change], *statements: Statement) -> Committed:
         if self._broken:
             raise UnavailableError(self._broken, reason="STORE_UNAVAILABLE")
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         self._live = None
         future: asyncio.Future[Committed] = self._loop.create_future()
-        self._jobs.put((changes, future))
+        self._jobs.put((changes, future, statements))
         return await asyncio.shield(future)
 
     def _write_forever(self) -> None:
@@ -142,7 +152,10 @@ class SqliteStore:
         execute = self._writing.execute
         try:
             execute("BEGIN IMMEDIATE")
-            results = [[self._put(change) for change in changes] for changes, _ in batch]
+            results = [[self._put(change) for change in changes] for changes, _, _ in batch]
+            for _, _, statements in batch:
+                for sql, values in statements:
+                    execute(sql, values)
             if self._written_head != head:
                 execute(self._queries["put_meta"], ("head_seq", self._written_head))
             execute("COMMIT")
@@ -200,7 +213,7 @@ class SqliteStore:
 
     def _deliver(self, batch: list[_Job], results: list[Committed], head: int) -> None:
         self._head = head
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future, _), result in zip(batch, results, strict=True):
             self._listener(result)
             if not future.done():
                 future.set_result(result)
@@ -261,6 +274,10 @@ class SqliteStore:
             log.warning("a task's record cannot be read: %r", error)
             return None
 
+    def load_queues(self) -> list[Queue]:
+        rows: list[Any] = self._reading.execute(self._queries["queues"]).fetchall()
+        return [Queue(tenant, name, running, waiting, bool(paused), at) for tenant, name, running, waiting, paused, at in rows]
+
     def load(self, token: str) -> Task | None:
         return self._task("get_task", (token,))
 
@@ -306,7 +323,7 @@ class SqliteStore:
 
 
 def _fail(batch: list[_Job], error: TaskmeterError) -> None:
-    for _, future in batch:
+    for _, future, _ in batch:
         if not future.done():
             future.set_exception(error)
 

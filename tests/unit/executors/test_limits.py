@@ -29,7 +29,7 @@ def test_what_lacks_is_named() -> None:
 
 def test_only_a_task_with_limits_pays_for_their_cgroups() -> None:
     cgroups = Cgroups(v2="/u", v1_memory="/m", v1_pids="/p", v1_cpu="/c")
-    assert limits.places_for(cgroups, "tk", 1, None) == Places("/u/tk.1", "/m/tk.1")
+    assert limits.places_for(cgroups, "tk", 1, Resources()) == Places("/u/tk.1", "/m/tk.1")
     assert limits.places_for(cgroups, "tk", 1, ALL) == Places("/u/tk.1", "/m/tk.1", "", "/p/tk.1", "/c/tk.1")
     assert len(limits.places_for(cgroups, "tk", 1, ALL).v1) <= 4, "TM_MAX_CGROUPS_V1"
 

@@ -28,5 +28,6 @@ class ProtoCodec:
     def frame_event(self, event: Event, seq: int) -> bytes:
         return frame_event(event, seq)
 
-    def status(self, task: Task, *, metered: bool, queue_position: int | None = None) -> bytes:
-        return status_message(task, metered=metered, queue_position=queue_position).SerializeToString()
+    def status(self, task: Task, *, metered: bool, queue_position: int | None = None, waiting_reason: str = "") -> bytes:
+        message = status_message(task, metered=metered, queue_position=queue_position, waiting_reason=waiting_reason)
+        return message.SerializeToString()

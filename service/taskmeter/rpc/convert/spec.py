@@ -11,9 +11,11 @@ from types import MappingProxyType
 from google.protobuf.message import DecodeError
 
 from taskmeter.errors import NotBuiltError
+from taskmeter.model.queue import DEFAULT_QUEUE
 from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
-from taskmeter.rpc.convert.limits import check_limits, resources_message, resources_of
+from taskmeter.rpc.convert.limits import check_limits
+from taskmeter.rpc.convert.resources import check_resources, fill_resources, resources_from_message
 from taskmeter.rpc.convert.retry import check_retry, fill_retry, retry_policy
 from taskmeter.rpc.convert.sealed import join, split
 from taskmeter.v1 import task_pb2
@@ -26,14 +28,10 @@ MAX_STDIN_BYTES = 1024 * 1024
 MAX_ARGUMENT_BYTES = 128 * 1024
 """MAX_ARG_STRLEN of Linux (include/uapi/linux/binfmts.h): one string of argv or env, NUL included."""
 
-DEFAULT_QUEUE = "default"
-
 _NOT_BUILT = (
     "python",
     "pipeline",
     "external",
-    "after",
-    "start_after_time",
     "wait_for_inputs",
 )
 """Fields of the contract that this version refuses rather than ignores."""
@@ -55,6 +53,8 @@ _NOT_OF_ATTACH = (
     "nice",
 )
 """Fields that say how to start a process, or end it unasked: one that runs already is neither started nor ended by us."""
+
+MAX_AFTER = 256
 
 MAX_PID = 2**22
 """PID_MAX_LIMIT of 64-bit Linux (include/linux/threads.h)."""
@@ -82,8 +82,11 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
         checks.text(f"spec.command.argv[{index}]", argument, most_bytes=MAX_ARGUMENT_BYTES - 1)
     for name in ("name", "project_id", "source", "tariff"):
         checks.text(f"spec.{name}", getattr(message, name))
-    if message.queue not in ("", DEFAULT_QUEUE):
-        raise NotBuiltError("named queues are not built yet", metadata={"field": "spec.queue"})
+    checks.text("spec.queue", message.queue)
+    checks.instant("spec.start_after_time", message.start_after_time)
+    check_resources(checks, message.resources)
+    if len(message.after) > MAX_AFTER:
+        checks.add("spec.after", f"names {len(message.after)} tasks; at most {MAX_AFTER} are waited for")
     checks.environment("spec.env", message.env)
     for name, value in message.env.items():
         if len(name.encode()) + len(value.encode()) + 2 > MAX_ARGUMENT_BYTES:
@@ -129,6 +132,9 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         grace_period_seconds=message.grace_period_seconds if message.HasField("grace_period_seconds") else DEFAULT_GRACE_SECONDS,
         queue=sys.intern(message.queue or DEFAULT_QUEUE),
         priority=message.priority,
+        start_after_time=message.start_after_time,
+        after=tuple(dict.fromkeys(message.after)),
+        resources=resources_from_message(message),
         tariff=message.tariff,
         total_count=message.total_count,
         total_size=message.total_size,
@@ -139,7 +145,6 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         umask=message.umask if message.HasField("umask") else None,
         merge_stderr=message.merge_stderr,
         attach=Attach(attach.pid, attach.include_descendants) if message.HasField("attach") else None,
-        resources=resources_of(message),
         idle_ttl_seconds=message.idle_ttl_seconds,
         rlimits=dict(message.rlimits),
         nice=message.nice if message.HasField("nice") else None,
@@ -171,6 +176,8 @@ def encode_spec(spec: TaskSpec) -> bytes:
         grace_period_seconds=spec.grace_period_seconds,
         queue=spec.queue,
         priority=spec.priority,
+        start_after_time=spec.start_after_time,
+        after=spec.after,
         tariff=spec.tariff,
         total_count=spec.total_count,
         total_size=spec.total_size,
@@ -180,7 +187,6 @@ def encode_spec(spec: TaskSpec) -> bytes:
         idle_ttl_seconds=spec.idle_ttl_seconds,
         rlimits=spec.rlimits,
         nice=spec.nice,
-        resources=resources_message(spec),
     )
     if spec.retry is not None:
         fill_retry(message.retry, spec.retry)
@@ -192,5 +198,6 @@ def encode_spec(spec: TaskSpec) -> bytes:
         message.attach.include_descendants = spec.attach.include_descendants
     else:
         message.command.argv.extend(spec.argv)
+    fill_resources(message, spec.resources)
     encoded = message.SerializeToString(deterministic=True)
     return join(encoded, spec.sealed) if spec.sealed else encoded

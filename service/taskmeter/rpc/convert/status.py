@@ -31,7 +31,9 @@ _MEASURABLE = (
 """Metrics that are absent where they could not be measured."""
 
 
-def status_message(task: Task, *, metered: bool, queue_position: int | None = None) -> task_pb2.TaskStatus:
+def status_message(
+    task: Task, *, metered: bool, queue_position: int | None = None, waiting_reason: str = ""
+) -> task_pb2.TaskStatus:
     """Build the message; `metered` leaves fields 11–23, 28, 29, 33 and 34 to the meter's encoder."""
     spec = task.spec
     message = task_pb2.TaskStatus(
@@ -67,7 +69,7 @@ def status_message(task: Task, *, metered: bool, queue_position: int | None = No
         message.unkillable_pids.extend(task.unkillable_pids)
     _timings(message.timings, task)
     if task.state is State.NONE:
-        message.waiting_reason = explain_wait(task, time.clock_gettime(time.CLOCK_BOOTTIME))
+        message.waiting_reason = explain_wait(task, time.clock_gettime(time.CLOCK_BOOTTIME), waiting_reason or "waits its turn")
         if queue_position is not None:
             message.queue_position = queue_position
     if not metered:

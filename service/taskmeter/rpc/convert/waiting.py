@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from taskmeter.model.task import Task
 
-SLOT = "waiting for a free slot"
 
-
-def explain_wait(task: Task, clock_seconds: float, otherwise: str = SLOT) -> str:
+def explain_wait(task: Task, clock_seconds: float, otherwise: str) -> str:
     """Return why a task in NONE has not started as of `clock_seconds` on CLOCK_BOOTTIME.
 
-    "retry 1 of 3 in 4.2 s (exited with code 3)", and once that is over "retry 1 of 3, waiting for a free slot (exited …)".
+    "retry 1 of 3 in 4.2 s (exited with code 3)", and once that is over "retry 1 of 3, waits its turn (exited …)".
     `otherwise` is what a task that is due waits for.
     """
     wait = task.wait

@@ -67,3 +67,11 @@ SELECT max(first_seq) FROM events WHERE first_seq <= ?;
 -- name: read_blocks_of_task
 SELECT first_seq, last_seq, token, tags, kinds, frames, tenant FROM events
 WHERE token = ? AND first_seq >= ? ORDER BY first_seq LIMIT ?;
+
+-- name: put_queue
+INSERT INTO queues (tenant, name, max_running, max_waiting, paused, create_time) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (tenant, name) DO UPDATE SET
+    max_running = excluded.max_running, max_waiting = excluded.max_waiting, paused = excluded.paused;
+
+-- name: queues
+SELECT tenant, name, max_running, max_waiting, paused, create_time FROM queues ORDER BY tenant, name;
