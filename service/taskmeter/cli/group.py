@@ -26,6 +26,7 @@ VERBS = {
     "retry": "Run an ended task again.",
     "rm": "Forget ended tasks and delete their files.",
     "bill": "Say what tasks have used and what that costs.",
+    "key": "Make, list and revoke keys.",
     "serve": "Run the daemon in the foreground.",
     "doctor": "Check what works on this machine, and say how to get more.",
 }

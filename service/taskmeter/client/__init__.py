@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from taskmeter.client.base import Page, Started
     from taskmeter.client.discovery import Endpoint
     from taskmeter.client.history import MetricsHistory, MetricsPoint
+    from taskmeter.client.key import Key, KeyQuotas, NewKey
     from taskmeter.client.resume import Delivery
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
     from taskmeter.client.sync import SyncClient
@@ -22,8 +23,11 @@ __all__ = [
     "Endpoint",
     "Event",
     "FileChunk",
+    "Key",
+    "KeyQuotas",
     "MetricsHistory",
     "MetricsPoint",
+    "NewKey",
     "Page",
     "ServerInfo",
     "Started",
@@ -42,8 +46,11 @@ _HOME = {
     "Endpoint": "discovery",
     "Event": "status",
     "FileChunk": "tail",
+    "Key": "key",
+    "KeyQuotas": "key",
     "MetricsHistory": "history",
     "MetricsPoint": "history",
+    "NewKey": "key",
     "Page": "base",
     "ServerInfo": "status",
     "Started": "base",

@@ -40,3 +40,6 @@ GET_METRICS_HISTORY = Method(
 READ_FILE = Method("/taskmeter.v1.FileService/ReadFile", files.ReadFileRequest, files.ReadFileResponse)
 GET_SERVER_INFO = Method("/taskmeter.v1.AdminService/GetServerInfo", admin.GetServerInfoRequest, admin.GetServerInfoResponse)
 DRAIN = Method("/taskmeter.v1.AdminService/Drain", admin.DrainRequest, admin.DrainResponse)
+CREATE_KEY = Method("/taskmeter.v1.AdminService/CreateKey", admin.CreateKeyRequest, admin.CreateKeyResponse)
+REVOKE_KEY = Method("/taskmeter.v1.AdminService/RevokeKey", admin.RevokeKeyRequest, admin.RevokeKeyResponse)
+LIST_KEYS = Method("/taskmeter.v1.AdminService/ListKeys", admin.ListKeysRequest, admin.ListKeysResponse)

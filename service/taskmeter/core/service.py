@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskmeter.core.admission import Admission
 from taskmeter.core.hub import Hub
 from taskmeter.core.ports import Block, Codec, Executor, Meter, Store
 from taskmeter.core.scheduler import Scheduler
@@ -66,6 +67,7 @@ class Service:
         self.pump: Callable[[], None] = lambda: None
         """Called when a slot may be free; set by recovery when the service starts."""
         self.hub = Hub(store)
+        self.admission = Admission(executor.size_of)
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()
