@@ -68,7 +68,7 @@ def open_everything(daemon: Daemon, key: str, token: str) -> list[Callable[[], F
 @pytest.fixture
 def running(shared_daemon: Daemon) -> Any:
     token = start(shared_daemon.calls, "sh", "-c", "echo on; exec sleep 100")
-    wait_until(lambda: list(shared_daemon.calls.ReadFile(token=token, path="stdout"))[0].data, "its output")
+    wait_until(lambda: next(shared_daemon.calls.ReadFile(token=token, path="stdout")).data, "its output")
     yield token
     shared_daemon.calls.Terminate(token=token, immediate=True)
 
@@ -256,9 +256,7 @@ def test_g13_no_key_is_anywhere_but_with_its_owner(daemon: Daemon) -> None:
     """Not in files, logs, the audit log, command lines of supervisors, the tasks' environment, or error texts."""
     made = daemon.calls.CreateKey(name="secret keeper", scopes=["submit", "read", "files", "control"])
     token = start(daemon.calls, "sh", "-c", "env; exec sleep 100", env={"PASSWORD": "hunter2-hunter2"})
-    wait_until(
-        lambda: b"PATH" in (list(daemon.calls.ReadFile(token=token, path="stdout", key=made.secret))[0].data), "its output"
-    )
+    wait_until(lambda: b"PATH" in next(daemon.calls.ReadFile(token=token, path="stdout", key=made.secret)).data, "its output")
     texts = [failure_of(daemon.calls.GetTaskStatus, key=made.secret + "x", token=token).message]
     texts += [failure_of(daemon.calls.CreateKey, key=made.secret, scopes=["read"]).message]
     for answer in (

@@ -35,7 +35,7 @@ def server(authority: Authority) -> Pair:
 
 
 def tcp(daemon: Daemon) -> str:
-    return next(target for target in daemon.info["grpc"] if not target.startswith("unix:"))
+    return next(str(target) for target in daemon.info["grpc"] if not target.startswith("unix:"))
 
 
 def shown(daemon: Daemon) -> bytes:
@@ -112,7 +112,7 @@ def test_with_a_client_authority_only_its_certificates_connect_and_they_need_a_k
     with pytest.raises(AuthenticationError), SyncClient(target, key="wrong", ca=ca, cert=good.cert, cert_key=good.key):
         pass
     for pair in (bad, None):
-        files_of = {"cert": pair.cert, "cert_key": pair.key} if pair else {}
+        files_of: dict[str, Any] = {"cert": pair.cert, "cert_key": pair.key} if pair else {}
         with pytest.raises(UnavailableError), SyncClient(target, key=daemon.key, ca=ca, timeout_seconds=5, **files_of):
             pass
     done = daemon.cli(

@@ -35,10 +35,18 @@ def test_a_save_that_was_cut_off_leaves_the_keys_as_they_were(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"version": 2, "keys": []}', '{"version": 1, "keys": [{"key_id": "a"}]}', '{"version": 1, "keys": 7}',
-             '{"version": 1, "keys": [{"key_id": "a", "tenant": "t", "scopes": ["root"], "sha256": "' + "00" * 32 + '"}]}',
-             '{"version": 1, "keys": [{"key_id": "a", "tenant": "t", "scopes": [], "sha256": "00"}]}']
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"version": 2, "keys": []}',
+        '{"version": 1, "keys": 7}',
+        '{"version": 1, "keys": [{"key_id": "a"}]}',
+        '{"version": 1, "keys": [{"key_id": "a", "tenant": "t", "scopes": ["root"], "sha256": "' + "00" * 32 + '"}]}',
+        '{"version": 1, "keys": [{"key_id": "a", "tenant": "t", "scopes": [], "sha256": "00"}]}',
+    ],
+)
 def test_a_file_that_is_not_right_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys.json").write_text(text)
     with pytest.raises(UnavailableError, match=r"keys\.json cannot be used") as caught:
