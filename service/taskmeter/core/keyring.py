@@ -37,6 +37,8 @@ class Keyring:
         self._keys: dict[str, Key] = {}
         self._by_id: dict[str, Key] = {}
         self._changing = asyncio.Lock()
+        self.generation = 0
+        """Grows with every change."""
         self.on_change: Callable[[], None] = lambda: None
         """Called after any change, so that open calls of keys that are gone can be ended."""
         self.reload()
@@ -102,6 +104,7 @@ class Keyring:
         self._take(keys)
 
     def _take(self, keys: dict[str, Key]) -> None:
+        self.generation += 1
         self._keys = keys
         self._by_id = {**keys, ADMIN_KEY_ID: self._admin}
         self.on_change()

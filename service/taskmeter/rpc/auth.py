@@ -1,4 +1,4 @@
-"""Who calls: the key in the call's metadata, checked at every call, so that a key ends at once."""
+"""Who calls: the key in the call's metadata; remembered until any key changes, so that a key ends at once."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ class Authenticator:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self._verified: dict[object, Caller] = {}
+        """By the whole header, keys that are good only; a digest at every call would cost as much as the rest of it."""
+        self._generation = keyring.generation
 
     def holder(self, metadata: Sequence[tuple[str, Any]] | None) -> Caller:
         """Return whose key the call carries. Raises `AuthenticationError` KEY_MISSING or KEY_INVALID."""
@@ -49,14 +52,25 @@ class Authenticator:
             if name == HEADER:
                 value = content
                 break
-        if not isinstance(value, str) or not value:
-            raise AuthenticationError("the call carries no key", reason="KEY_MISSING")
-        if not value.startswith(_SCHEME):
-            raise AuthenticationError("authorization must be 'Bearer KEY'")
-        return Caller(self._keyring.verify(value[len(_SCHEME) :], time.time()))
+        if self._generation != self._keyring.generation:
+            self._verified.clear()
+            self._generation = self._keyring.generation
+        known = self._verified.get(value)
+        if known is None:
+            known = self._verified[value] = self._verify(value)
+        elif known.key.expire_time:
+            self._keyring.check_alive(known.key, time.time())
+        return known
 
     def permit(self, method: str, caller: Caller) -> None:
         """Raise `PermissionDeniedError` SCOPE_MISSING unless the caller may call `method`."""
         scope = METHOD_SCOPES.get(method)
         if scope is None or scope not in caller.key.scopes:
             raise PermissionDeniedError(f"this key may not call {method}", metadata={"scope": scope or "", "method": method})
+
+    def _verify(self, value: object) -> Caller:
+        if not isinstance(value, str) or not value:
+            raise AuthenticationError("the call carries no key", reason="KEY_MISSING")
+        if not value.startswith(_SCHEME):
+            raise AuthenticationError("authorization must be 'Bearer KEY'")
+        return Caller(self._keyring.verify(value[len(_SCHEME) :], time.time()))
