@@ -34,7 +34,7 @@ def key() -> None:
     """Make, list and revoke keys.
 
     A key belongs to one tenant and sees that tenant's tasks only. It is sent as `authorization: Bearer KEY`; clients and this
-    command take it from TASKMETER_KEY. The daemon's own admin key lies in admin.key in its state directory.
+    command take it from TASKMETER_KEY. The daemon's own admin key lies in admin.key in its state directory. Each takes --json.
     """
 
 
