@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
+from taskmeter.core.keyring import Keyring
+from taskmeter.model.key import Key
 from taskmeter.rpc.auth import Authenticator
 from taskmeter.v1 import task_pb2, task_service_pb2, usage_pb2
 
@@ -108,14 +111,27 @@ def message(task: Task) -> task_pb2.TaskStatus:
     )
 
 
+class OneKey:
+    """A key store with the admin key alone."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def load(self) -> tuple[str, Sequence[Key]]:
+        return self._key, ()
+
+    def save(self, keys: Sequence[Key]) -> None:
+        raise AssertionError("nobody makes keys here")
+
+
 async def main(socket: str, key: str) -> None:
-    authenticator = Authenticator(key)
+    authenticator = Authenticator(Keyring(OneKey(key)))
     tasks = {TOKEN: Task()}
 
     async def get_task_status(
         request: task_service_pb2.GetTaskStatusRequest, context: Any
     ) -> task_service_pb2.GetTaskStatusResponse:
-        authenticator.caller(PATH, context.invocation_metadata())
+        authenticator.permit(PATH, authenticator.holder(context.invocation_metadata()))
         return task_service_pb2.GetTaskStatusResponse(status=message(tasks[request.token]))
 
     server = grpc.aio.server()

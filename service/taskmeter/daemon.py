@@ -21,8 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from taskmeter import __version__
 from taskmeter.core.drain import drain, drained
+from taskmeter.core.keyring import Keyring
 from taskmeter.core.recovery import open_meters, recover
 from taskmeter.core.reseal import reseal
 from taskmeter.core.scheduler import Scheduler
@@ -38,10 +41,12 @@ from taskmeter.metering.meter import LocalMeter
 from taskmeter.model.task import LOCAL_NODE
 from taskmeter.model.usage import Tariff
 from taskmeter.rpc.admin_service import AdminServicer, ServerFacts
-from taskmeter.rpc.auth import Authenticator, ensure_admin_key
+from taskmeter.rpc.auth import Authenticator
 from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.rpc.file_service import FileServicer
+from taskmeter.rpc.gate import Gate
 from taskmeter.rpc.methods import Activity, Router
+from taskmeter.rpc.open_calls import OpenCalls
 from taskmeter.rpc.queue_service import QueueServicer
 from taskmeter.rpc.server import RpcServer
 from taskmeter.rpc.socket_path import socket_path
@@ -49,6 +54,8 @@ from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
 from taskmeter.sealing import load_sealer
 from taskmeter.settings import Settings, reload_tariffs
+from taskmeter.stores.audit_file import AuditFile
+from taskmeter.stores.keyfile import KeyFile
 
 EXIT_REFUSED = 4
 """Another daemon holds the state directory, or the store cannot be used."""
@@ -160,8 +167,22 @@ def _tariffs(settings: Settings) -> dict[str, Tariff]:
     return {**settings.tariffs, "": settings.tariffs[settings.tariff]}
 
 
-def _reload(settings: Settings, service: Service) -> None:
-    """Take up the config file's tariffs for tasks accepted from now on. A file that is not right changes nothing."""
+def _tls(settings: Settings) -> grpc.ServerCredentials | None:
+    if not settings.tls_cert:
+        return None
+    from taskmeter.rpc.tls import Certificates, TlsFiles  # noqa: PLC0415  # ssl takes 15 ms that most daemons do not need
+
+    client_ca = Path(settings.tls_client_ca) if settings.tls_client_ca else None
+    return Certificates(TlsFiles(Path(settings.tls_cert), Path(settings.tls_key), client_ca)).credentials()
+
+
+def _reload(settings: Settings, service: Service, keyring: Keyring) -> None:
+    """Take up the keys, and the config file's tariffs for new tasks. A file that is not right changes nothing."""
+    try:
+        keyring.reload()
+        log.info("%d keys besides the admin key", len(keyring.keys))
+    except TaskmeterError as error:
+        log.error("keys stay as they are: %s", error.message)
     try:
         before = replace(settings, tariffs={name: tariff for name, tariff in service.tariffs.items() if name})
         service.tariffs = _tariffs(reload_tariffs(before))
@@ -175,7 +196,9 @@ async def _serve(settings: Settings) -> int:
     start_time = time.time()
     state_dir = settings.state_dir
     sealer = load_sealer(settings.encryption_key_file)
-    key = ensure_admin_key(state_dir / "admin.key")
+    key_file = KeyFile(state_dir)
+    keyring = Keyring(key_file)
+    tls = _tls(settings)
     codec = ProtoCodec()
     store, loss = open_store(state_dir, codec, secure_delete=sealer is not None)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
@@ -185,7 +208,7 @@ async def _serve(settings: Settings) -> int:
     scheduler = Scheduler(settings.max_running, settings.max_waiting, capacity=capacity)
     await asyncio.to_thread(meter.wait_for_gpus, GPU_START_SECONDS)
     service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=_boot_id())
-    service.report_key_secret = key.encode()
+    service.report_key_secret = key_file.admin_key().encode()
     service.tariffs = _tariffs(settings)
     service.sealer = sealer
 
@@ -202,28 +225,25 @@ async def _serve(settings: Settings) -> int:
         auto_started=settings.auto,
     )
     server: RpcServer
-    admin = AdminServicer(service, facts, lambda: server.targets, lambda: meter.backend)
+    admin = AdminServicer(service, keyring, facts, lambda: server.targets, lambda: meter.backend)
+    audit = None if settings.audit == "off" else AuditFile(state_dir, settings.audit_max_bytes)
+    gate = Gate(Authenticator(keyring), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all")
     server = RpcServer(
-        Router(Authenticator(key), activity),
-        TaskServicer(service, streams),
-        FileServicer(service),
-        QueueServicer(service),
-        admin,
-        streams,
+        Router(gate, activity), TaskServicer(service, streams), FileServicer(service), QueueServicer(service), admin, streams
     )
     path = socket_path(state_dir)
     server.listen_unix(path)
     if settings.listen:
-        server.listen_tcp(settings.listen)
+        server.listen_tcp(settings.listen, tls)
     service.environment = {"TASKMETER_TARGET": server.targets[0]}
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, _reload, settings, service)  # a terminal that closes does not end a daemon
     damage: list[str] = []
     store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
+    loop.add_signal_handler(signal.SIGHUP, _reload, settings, service, keyring)  # a terminal that closes does not end a daemon
 
     await _take_over(state_dir, service, loss)
     await server.start()
@@ -244,6 +264,8 @@ async def _serve(settings: Settings) -> int:
     await store.close()
     if damage:
         start_again(state_dir, damage[0])
+    if audit is not None:
+        audit.close()
     (state_dir / "daemon.json").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     return 0

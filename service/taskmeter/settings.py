@@ -30,7 +30,19 @@ class Settings:
 
     state_dir: Path
     listen: str = ""
-    """HOST:PORT to listen on besides the unix socket; loopback only; port 0 picks a free one."""
+    """HOST:PORT to listen on besides the unix socket; loopback only, unless there is TLS; port 0 picks a free one."""
+    tls_cert: str = ""
+    """PEM file with the certificate of `listen`, followed by those that lead to its authority; read again when it changes."""
+    tls_key: str = ""
+    """PEM file with the key of `tls_cert`."""
+    tls_client_ca: str = ""
+    """PEM file: only clients with a certificate of this authority can connect to `listen`. They need a key besides."""
+    audit: str = "changes"
+    """What audit.jsonl notes: "changes" what changes something, streams and refusals, "all" every call, "off" nothing."""
+    audit_max_bytes: int = 64 * 1024 * 1024
+    """Size of all audit files together; the oldest goes."""
+    max_streams: int = 10_000
+    """Streams that a key without such a quota may have open."""
     max_running: int = 1000
     """Tasks that run at once; the others wait."""
     max_waiting: int = 100_000
@@ -65,6 +77,12 @@ class Settings:
 
 _ENVIRONMENT = (
     "listen",
+    "tls_cert",
+    "tls_key",
+    "tls_client_ca",
+    "audit",
+    "audit_max_bytes",
+    "max_streams",
     "max_running",
     "max_waiting",
     "sample_rate_hz",
@@ -177,6 +195,24 @@ def _checked(settings: Settings) -> Settings:
         host, _, port = settings.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             raise _invalid("listen", "must be HOST:PORT")
-        if host not in ("127.0.0.1", "localhost", "[::1]"):
-            raise _invalid("listen", "must be a loopback address: other hosts need TLS, which is not built yet")
+        if host not in ("127.0.0.1", "localhost", "[::1]") and not settings.tls_cert:
+            raise _invalid(
+                "listen", "must be a loopback address, or have tls_cert and tls_key: keys must not travel in plain text"
+            )
+    _check_access(settings)
     return settings
+
+
+def _check_access(settings: Settings) -> None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise _invalid("tls_cert", "and tls_key go together")
+    if settings.tls_client_ca and not settings.tls_cert:
+        raise _invalid("tls_client_ca", "needs tls_cert and tls_key")
+    if settings.tls_cert and not settings.listen:
+        raise _invalid("tls_cert", "is for the TCP listener: listen is missing")
+    if settings.audit not in ("changes", "all", "off"):
+        raise _invalid("audit", 'must be "changes", "all" or "off"')
+    if settings.audit_max_bytes < 64 * 1024:
+        raise _invalid("audit_max_bytes", "must be at least 65536")
+    if settings.max_streams < 1:
+        raise _invalid("max_streams", "must be at least 1")

@@ -94,7 +94,7 @@ def test_waiting_for_a_retry_or_a_slot_is_told_apart_from_running_and_from_each_
         wait_until(lambda: client.get_task_status(retried).attempt == 1, "its retry")
         client.start(["sleep", "60"])
         queued = client.start(["true"]).token
-        for token, reason in ((retried, "retry 1 of 2 in "), (queued, "waiting for a free slot")):
+        for token, reason in ((retried, "retry 1 of 2 in "), (queued, "waiting for a free slot: 1 of 1 run")):
             found = client.get_task_status(token)
             assert found.simple_status == "pending"
             assert found.waiting_reason.startswith(reason)

@@ -27,6 +27,7 @@ VERBS = {
     "rm": "Forget ended tasks and delete their files.",
     "queue": "Make queues, bound them, pause and resume them.",
     "bill": "Say what tasks have used and what that costs.",
+    "key": "Make, list and revoke keys.",
     "serve": "Run the daemon in the foreground.",
     "doctor": "Check what works on this machine, and say how to get more.",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -76,10 +77,30 @@ SIZE = Size()
 PAIR = Pair()
 
 
+def _into_environment(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Hand a file of TLS to whatever client this process makes; a verb need not know."""
+    if value and not ctx.resilient_parsing:
+        os.environ[f"TASKMETER_{str(param.name).upper()}"] = value
+
+
 def connection(function: F) -> F:
-    """Add the options that say which daemon is meant."""
+    """Add the options that say which daemon is meant, and how TLS is done with it."""
+    for name, what in (
+        ("ca", "TLS: the authorities to believe, in PEM."),
+        ("cert", "TLS: this client's own certificate, in PEM."),
+        ("cert-key", "TLS: the key of --cert, in PEM."),
+    ):
+        function = click.option(
+            f"--{name}",
+            metavar="FILE",
+            help=f"{what} Default: TASKMETER_{name.upper().replace('-', '_')}.",
+            expose_value=False,
+            callback=_into_environment,
+        )(function)
     function = click.option(
-        "--target", metavar="TARGET", help="The daemon: unix:/path or HOST:PORT. Default: TASKMETER_TARGET, else the local one."
+        "--target",
+        metavar="TARGET",
+        help="The daemon: unix:/path, HOST:PORT or https://HOST:PORT. Default: TASKMETER_TARGET, else the local one.",
     )(function)
     return click.option(
         "--state-dir",

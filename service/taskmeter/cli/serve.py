@@ -11,7 +11,12 @@ from taskmeter.errors import InvalidArgumentError
 
 
 @click.command()
-@click.option("--listen", metavar="HOST:PORT", help="Listen on TCP too; port 0 picks a free one. Loopback only.")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Listen on TCP too; port 0 picks a free one. Loopback only, unless there is TLS."
+)
+@click.option("--tls-cert", metavar="FILE", help="TLS on --listen: certificate and chain, in PEM; read again when it changes.")
+@click.option("--tls-key", metavar="FILE", help="TLS on --listen: the key of --tls-cert, in PEM.")
+@click.option("--tls-client-ca", metavar="FILE", help="Let only clients connect to --listen that this authority vouches for.")
 @click.option("--max-running", type=int, metavar="N", help="How many tasks run at once; the others wait. Default 1000.")
 @click.option("--sample-rate", "sample_rate_hz", type=float, metavar="HZ", help="Samples per second, 0.1-20. Default 10.")
 @click.option("--cgroup", type=click.Choice(["auto", "v1", "off"]), help="Use cgroups where writable, version 1 alone, or never.")
@@ -40,7 +45,7 @@ def serve(
 ) -> int:
     """Run the daemon in the foreground; one line beginning with "ready" on stdout says that it serves.
 
-    SIGHUP reads the tariffs of the config file again. SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next
+    SIGHUP reads the keys, and the tariffs of the config file, again. SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next
     one takes them over. If tasks are being drained it stays until they have ended, or until a second signal. The exit code is
     4 if another daemon has the state directory.
     """

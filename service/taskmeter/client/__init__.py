@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from taskmeter.client.base import Page, Started
     from taskmeter.client.discovery import Endpoint
     from taskmeter.client.history import MetricsHistory, MetricsPoint
+    from taskmeter.client.key import Key, KeyQuotas, NewKey
     from taskmeter.client.queues import QueueStatus
     from taskmeter.client.resume import Delivery
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
@@ -23,8 +24,11 @@ __all__ = [
     "Endpoint",
     "Event",
     "FileChunk",
+    "Key",
+    "KeyQuotas",
     "MetricsHistory",
     "MetricsPoint",
+    "NewKey",
     "Page",
     "QueueStatus",
     "ServerInfo",
@@ -44,8 +48,11 @@ _HOME = {
     "Endpoint": "discovery",
     "Event": "status",
     "FileChunk": "tail",
+    "Key": "key",
+    "KeyQuotas": "key",
     "MetricsHistory": "history",
     "MetricsPoint": "history",
+    "NewKey": "key",
     "Page": "base",
     "QueueStatus": "queues",
     "ServerInfo": "status",

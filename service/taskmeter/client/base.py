@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from taskmeter.client import discovery
 from taskmeter.client.discovery import Endpoint
 from taskmeter.client.status import TaskStatus
+from taskmeter.client.tls import Tls
 from taskmeter.errors import TaskmeterError
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -91,16 +92,24 @@ class ClientBase:
         state_dir: str | Path | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         on_disconnect: Callable[[TaskmeterError], None] | None = None,
+        ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        cert_key: str | Path | None = None,
     ) -> None:
         """Prepare a client; nothing is connected before the first call.
 
         Args:
-            target: `unix:/path` or `host:port`. Without it: `TASKMETER_TARGET`, then the daemon of the state directory.
+            target: `unix:/path`, `host:port`, or `https://host:port` for TLS.
+                Without it: `TASKMETER_TARGET`, then the daemon of the state directory.
             key: the bearer key. Without it: `TASKMETER_KEY`, then the state directory's admin key.
             state_dir: where a local daemon keeps its state. Without it: `TASKMETER_STATE_DIR`, then `~/.local/state/taskmeter`.
             timeout_seconds: deadline of each unary call.
             on_disconnect: called whenever a stream lost its connection and is about to connect again.
+            ca: PEM file with the authorities to believe; TCP then has TLS. Without it: `TASKMETER_CA`.
+            cert: PEM file with this client's own certificate. Without it: `TASKMETER_CERT`.
+            cert_key: PEM file with the key of `cert`. Without it: `TASKMETER_CERT_KEY`.
         """
+        self._tls = Tls.find(ca, cert, cert_key)
         self._asked = (target, key, state_dir)
         self._endpoint: Endpoint | None = None
         self._timeout_seconds = timeout_seconds

@@ -17,6 +17,7 @@ from taskmeter.errors import UnavailableError
 SOCKET_NAME = "daemon.sock"
 RECORD_NAME = "daemon.json"
 KEY_NAME = "admin.key"
+TLS_PREFIX = "https://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Endpoint:
     key: str = field(default="", repr=False)
     state_dir: Path | None = None
     """Set when the target was read from there; it may be another one after the daemon restarted."""
+    tls: bool = False
+    """The target was named as https://, so that nothing is sent before the daemon has shown its certificate."""
 
     @property
     def socket_path(self) -> str | None:
@@ -116,8 +119,15 @@ def find(
         path = socket_path(target)
         if path is not None:
             return Endpoint(unix_target(path), known_key or _key_of_socket(path, directory))
-        return Endpoint(target, known_key or _key_if_listed(target, directory))
-    return Endpoint(_target_of(directory), known_key or read_key(directory), directory)
+        return _tcp(target, known_key or _key_if_listed(target, directory), None)
+    found = _target_of(directory)
+    known_key = known_key or read_key(directory)
+    return Endpoint(found, known_key, directory) if socket_path(found) is not None else _tcp(found, known_key, directory)
+
+
+def _tcp(target: str, key: str, directory: Path | None) -> Endpoint:
+    address = target.removeprefix(TLS_PREFIX).rstrip("/")
+    return Endpoint(address, key, directory, tls=target.startswith(TLS_PREFIX))
 
 
 def _target_of(directory: Path) -> str:

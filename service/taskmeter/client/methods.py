@@ -45,3 +45,6 @@ PAUSE_QUEUE = Method("/taskmeter.v1.QueueService/PauseQueue", queues.PauseQueueR
 RESUME_QUEUE = Method("/taskmeter.v1.QueueService/ResumeQueue", queues.ResumeQueueRequest, queues.ResumeQueueResponse)
 GET_SERVER_INFO = Method("/taskmeter.v1.AdminService/GetServerInfo", admin.GetServerInfoRequest, admin.GetServerInfoResponse)
 DRAIN = Method("/taskmeter.v1.AdminService/Drain", admin.DrainRequest, admin.DrainResponse)
+CREATE_KEY = Method("/taskmeter.v1.AdminService/CreateKey", admin.CreateKeyRequest, admin.CreateKeyResponse)
+REVOKE_KEY = Method("/taskmeter.v1.AdminService/RevokeKey", admin.RevokeKeyRequest, admin.RevokeKeyResponse)
+LIST_KEYS = Method("/taskmeter.v1.AdminService/ListKeys", admin.ListKeysRequest, admin.ListKeysResponse)

@@ -8,6 +8,7 @@ from taskmeter.errors import InvalidArgumentError
 from taskmeter.model.event import EventKind
 from taskmeter.model.retry import RetryPolicy
 from taskmeter.model.state import Outcome, State
+from taskmeter.v1 import admin_service_pb2 as admin
 from taskmeter.v1 import task_pb2
 from taskmeter.v1 import task_service_pb2 as tasks
 
@@ -274,6 +275,34 @@ def stream_events(
     elif snapshot_first:
         request.snapshot_first = True
     return request
+
+
+def create_key(
+    scopes: Iterable[str],
+    *,
+    name: str = "",
+    tenant: str = "",
+    lifetime_seconds: float = 0.0,
+    running_count: int | None = None,
+    queued_count: int | None = None,
+    stream_count: int | None = None,
+    disk_bytes: int | None = None,
+) -> admin.CreateKeyRequest:
+    """Build a CreateKey request; `lifetime_seconds` 0 = for ever, a quota that is None = no limit of the key's own."""
+    limits = {
+        "running_count": running_count,
+        "queued_count": queued_count,
+        "stream_count": stream_count,
+        "disk_bytes": disk_bytes,
+    }
+    given = {quota: limit for quota, limit in limits.items() if limit is not None}
+    return admin.CreateKeyRequest(
+        name=name,
+        tenant=tenant,
+        scopes=[str(scope) for scope in scopes],
+        lifetime_seconds=lifetime_seconds,
+        quotas=admin.KeyQuotas(**given) if given else None,
+    )
 
 
 def event_kind(kind: EventKind | int | str) -> int:

@@ -24,6 +24,7 @@ from taskmeter.client.base import (
     Started,
 )
 from taskmeter.client.history import MetricsHistory
+from taskmeter.client.key import Key, NewKey
 from taskmeter.client.methods import Method
 from taskmeter.client.queues import QUEUE_PAGE_SIZE, QueueStatus
 from taskmeter.client.resume import Delivery, StreamState
@@ -88,8 +89,20 @@ class SyncClient(ClientBase):
         state_dir: str | Path | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         on_disconnect: Callable[[TaskmeterError], None] | None = None,
+        ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        cert_key: str | Path | None = None,
     ) -> None:
-        super().__init__(target, key=key, state_dir=state_dir, timeout_seconds=timeout_seconds, on_disconnect=on_disconnect)
+        super().__init__(
+            target,
+            key=key,
+            state_dir=state_dir,
+            timeout_seconds=timeout_seconds,
+            on_disconnect=on_disconnect,
+            ca=ca,
+            cert=cert,
+            cert_key=cert_key,
+        )
         self._lock = threading.Lock()
         self._channels: list[grpc.Channel] = []
         self._calls: dict[str, Any] = {}
@@ -331,6 +344,21 @@ class SyncClient(ClientBase):
         request = admin_service_pb2.DrainRequest(grace_period_seconds=grace_period_seconds, reason=reason)
         return self._call(methods.DRAIN, request).stopping_count
 
+    # ------------------------------------------------------------------------------------------------------- keys
+
+    def create_key(self, scopes: Iterable[str], **wanted: Any) -> NewKey:
+        """Make a key with these scopes; `wanted` are those of `requests.create_key`. Its secret cannot be found out again."""
+        return NewKey.of(self._call(methods.CREATE_KEY, requests.create_key(scopes, **wanted)))
+
+    def revoke_key(self, key_id: str) -> Key:
+        """End a key for ever; its open streams end within a second, its tasks run on."""
+        return Key.of((self._call(methods.REVOKE_KEY, admin_service_pb2.RevokeKeyRequest(key_id=key_id))).key)
+
+    def list_keys(self, *, tenant: str = "", include_ended: bool = False) -> list[Key]:
+        """Return the keys that this one may manage, oldest first."""
+        request = admin_service_pb2.ListKeysRequest(tenant=tenant, include_ended=include_ended)
+        return [Key.of(key) for key in (self._call(methods.LIST_KEYS, request)).keys]
+
     # ------------------------------------------------------------------------------------------------- connection
 
     def _call(self, method: Method[Req, Resp], request: Req, timeout_seconds: float | None = None) -> Resp:
@@ -377,7 +405,7 @@ class SyncClient(ClientBase):
             call = self._calls.get(method.path)
             if call is None:
                 if not self._calls:
-                    self._channels.append(grpc.insecure_channel(self.endpoint.target, options=self._options))
+                    self._channels.append(self._open_channel())
                 make = self._channels[-1].unary_stream if streaming else self._channels[-1].unary_unary
                 call = make(
                     method.path,
@@ -386,6 +414,13 @@ class SyncClient(ClientBase):
                 )
                 self._calls[method.path] = call
             return call
+
+    def _open_channel(self) -> grpc.Channel:
+        endpoint = self.endpoint
+        credentials = self._tls.credentials(endpoint)
+        if credentials is None:
+            return grpc.insecure_channel(endpoint.target, options=self._options)
+        return grpc.secure_channel(endpoint.target, credentials, options=self._options)
 
     def _lost(self, error: TaskmeterError) -> None:
         """The daemon may have restarted somewhere else; what still uses the old channel finds out by itself."""

@@ -71,7 +71,7 @@ def decide(task: Task, ended: Ended) -> Verdict:
 
 def _why_out_of_memory(task: Task) -> str:
     resources = task.spec.resources
-    if resources is not None and resources.enforce and resources.memory_bytes:
+    if resources.enforce and resources.memory_bytes:
         return f"killed by the kernel: it needed more than its limit of {resources.memory_bytes / 2**20:g} MiB of memory"
     return "killed by the kernel: its host or container ran out of memory"
 

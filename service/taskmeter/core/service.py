@@ -14,6 +14,7 @@ from typing import Any
 
 from taskmeter.core.hub import Hub
 from taskmeter.core.ports import Block, Codec, Executor, Meter, Sealer, Store
+from taskmeter.core.quotas import QuotaGate
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.waiting_reason import waiting_reason
 from taskmeter.errors import NotFoundError
@@ -79,6 +80,7 @@ class Service:
         self.due_timer: asyncio.TimerHandle | None = None
         """When the next waiting task becomes due; see core/launch.py."""
         self.hub = Hub(store)
+        self.quotas = QuotaGate(executor.size_of)
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()

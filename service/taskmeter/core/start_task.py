@@ -15,18 +15,25 @@ from taskmeter.core.secrets import is_hash_of, seal, spec_hash, unseal
 from taskmeter.core.service import ReservedKey, Service
 from taskmeter.errors import ConflictError, InvalidArgumentError, LimitError, UnavailableError
 from taskmeter.model.ids import new_token
+from taskmeter.model.key import NO_QUOTAS, Quotas
 from taskmeter.model.task import Target, Task, TaskSpec
 from taskmeter.model.usage import Tariff
 
 
 async def start_task(
-    service: Service, spec: TaskSpec, tenant: str, *, idempotency_key: str = "", use_existing: bool = False
+    service: Service,
+    spec: TaskSpec,
+    tenant: str,
+    *,
+    idempotency_key: str = "",
+    use_existing: bool = False,
+    quotas: Quotas = NO_QUOTAS,
 ) -> tuple[str, bool]:
     """Return the token, and whether it named a task that existed already.
 
     With `use_existing` a live task of the same project and source is returned. With an idempotency key the task that holds the
-    key is returned (guarantee G2). Raises `ConflictError` if that one has another spec, `LimitError` QUEUE_FULL or DISK_FULL,
-    `UnavailableError` DRAINING; and what `choose_target` raises.
+    key is returned (guarantee G2). Raises `ConflictError` if that one has another spec, `LimitError` QUEUE_FULL,
+    QUOTA_EXCEEDED or DISK_FULL, `UnavailableError` DRAINING; and what `choose_target` raises.
     """
     if service.draining:
         raise UnavailableError("the daemon is draining and accepts no new work", reason="DRAINING", hint="try again later")
@@ -34,14 +41,16 @@ async def start_task(
         return live, True
     encoded = service.codec.encode_spec(spec)
     if not idempotency_key:
-        return await _accept(service, spec, encoded, tenant, ""), False
+        async with service.quotas.one_more(service, tenant, quotas):
+            return await _accept(service, spec, encoded, tenant, ""), False
     key = service.reserved_keys.setdefault((tenant, idempotency_key), ReservedKey())
     key.user_count += 1
     try:
         async with key.lock:
             holder = service.store.find_key(tenant, idempotency_key)
             if holder is None:
-                return await _accept(service, spec, encoded, tenant, idempotency_key), False
+                async with service.quotas.one_more(service, tenant, quotas):
+                    return await _accept(service, spec, encoded, tenant, idempotency_key), False
             if not is_hash_of(service, holder.spec_hash, encoded):
                 raise ConflictError(
                     "this idempotency key was used with another spec",

@@ -1,80 +1,76 @@
-"""Who calls: the key in the call's metadata, checked once and remembered."""
+"""Who calls: the key in the call's metadata; remembered until any key changes, so that a key ends at once."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hmac import compare_digest
-from pathlib import Path
 from typing import Any
 
+from taskmeter.core.keyring import Keyring
 from taskmeter.errors import AuthenticationError, PermissionDeniedError
+from taskmeter.model.key import Key, Quotas, Scope
 from taskmeter.model.task import DEFAULT_TENANT
-from taskmeter.rpc.scopes import ALL_SCOPES, METHOD_SCOPES, Scope
+from taskmeter.rpc.scopes import METHOD_SCOPES
 
 HEADER = "authorization"
 _SCHEME = "Bearer "
 
 
-@dataclass(frozen=True, slots=True)
 class Caller:
     """The owner of a verified key."""
 
-    key_id: str
-    tenant: str
-    scopes: frozenset[Scope]
+    __slots__ = ("key", "key_id", "tenant")
 
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.key_id = key.key_id
+        self.tenant = key.tenant
 
-def ensure_admin_key(path: Path) -> str:
-    """Return the admin key in `path`; the first start writes a new one of 256 random bits, readable by its owner only."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        key = f"tm_admin_{secrets.token_urlsafe(32)}"
-        staged = path.with_suffix(".new")
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(staged, path)
-        return key
+    @property
+    def quotas(self) -> Quotas:
+        return self.key.quotas
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the daemon itself, and every tenant's keys, are this caller's to manage."""
+        return self.tenant == DEFAULT_TENANT and Scope.ADMIN in self.key.scopes
 
 
 class Authenticator:
-    """Checks keys. One admin key today; more keys, with tenants and fewer scopes, join in `_verify`."""
+    """Checks keys and scopes."""
 
-    def __init__(self, admin_key: str) -> None:
-        self._admin_digest = hashlib.sha256(admin_key.encode()).digest()
-        self._verified: dict[str, Caller] = {}
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._verified: dict[object, Caller] = {}
+        """By the whole header, keys that are good only; a digest at every call would cost as much as the rest of it."""
+        self._generation = keyring.generation
 
     def holder(self, metadata: Sequence[tuple[str, Any]] | None) -> Caller:
         """Return whose key the call carries. Raises `AuthenticationError` KEY_MISSING or KEY_INVALID."""
-        value = ""
+        value: object = ""
         for name, content in metadata or ():
             if name == HEADER:
                 value = content
                 break
-        return self._verified.get(value) or self._verify(value)
+        if self._generation != self._keyring.generation:
+            self._verified.clear()
+            self._generation = self._keyring.generation
+        known = self._verified.get(value)
+        if known is None:
+            known = self._verified[value] = self._verify(value)
+        elif known.key.expire_time:
+            self._keyring.check_alive(known.key, time.time())
+        return known
 
-    def caller(self, method: str, metadata: Sequence[tuple[str, Any]] | None) -> Caller:
-        """Return who calls `method`. Raises as `holder`, and `PermissionDeniedError` SCOPE_MISSING."""
-        caller = self.holder(metadata)
+    def permit(self, method: str, caller: Caller) -> None:
+        """Raise `PermissionDeniedError` SCOPE_MISSING unless the caller may call `method`."""
         scope = METHOD_SCOPES.get(method)
-        if scope is None or scope not in caller.scopes:
+        if scope is None or scope not in caller.key.scopes:
             raise PermissionDeniedError(f"this key may not call {method}", metadata={"scope": scope or "", "method": method})
-        return caller
 
     def _verify(self, value: object) -> Caller:
         if not isinstance(value, str) or not value:
             raise AuthenticationError("the call carries no key", reason="KEY_MISSING")
         if not value.startswith(_SCHEME):
             raise AuthenticationError("authorization must be 'Bearer KEY'")
-        digest = hashlib.sha256(value[len(_SCHEME) :].encode()).digest()
-        if not compare_digest(digest, self._admin_digest):
-            raise AuthenticationError("the key is not one of this daemon")
-        caller = self._verified[value] = Caller("admin", DEFAULT_TENANT, ALL_SCOPES)
-        return caller
+        return Caller(self._keyring.verify(value[len(_SCHEME) :], time.time()))

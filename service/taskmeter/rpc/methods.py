@@ -17,12 +17,16 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from taskmeter.errors import NotBuiltError, TaskmeterError
-from taskmeter.rpc.auth import Authenticator, Caller
+from taskmeter.rpc.auth import Caller
+from taskmeter.rpc.gate import Gate, tokens_named
+from taskmeter.rpc.open_calls import OpenCall
 from taskmeter.rpc.status import abort
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Caller], Awaitable[Message | bytes]]
 Streaming = Callable[[Any, Caller, Context], Awaitable[None]]
+
+Parse = Callable[[bytes], Any]
 
 PACKAGE_PREFIX = "/taskmeter.v1."
 
@@ -85,8 +89,8 @@ class Activity:
 class Router(grpc.GenericRpcHandler):
     """Finds the handler of a call; a method of our package that is not built answers NOT_BUILT."""
 
-    def __init__(self, authenticator: Authenticator, activity: Activity) -> None:
-        self._authenticator = authenticator
+    def __init__(self, gate: Gate, activity: Activity) -> None:
+        self._gate = gate
         self._activity = activity
         self._handlers: dict[str, Any] = {}
         self._not_built: Any = grpc.stream_stream_rpc_method_handler(self._refuse)
@@ -108,61 +112,122 @@ class Router(grpc.GenericRpcHandler):
 
     async def _refuse(self, requests: Iterable[bytes], context: Context) -> None:
         try:
-            self._authenticator.holder(context.invocation_metadata())  # type: ignore[arg-type]
+            self._gate.holder("", context)
             raise NotBuiltError("this method is not built yet")
         except TaskmeterError as error:
             await abort(context, error)
 
     def _handler(self, path: str, descriptor: MethodDescriptor, request_class: type[Message], method: Method) -> Any:
-        caller_of = self._authenticator.caller
-        activity = self._activity
         parse = request_class.FromString
-
         if isinstance(method, Stream):
-            write_to = method.behaviour
-
-            async def stream(data: bytes, context: Context) -> None:
-                with activity:
-                    try:
-                        caller = caller_of(path, context.invocation_metadata())  # type: ignore[arg-type]
-                        await write_to(parse(data), caller, context)
-                    except grpc.aio.AbortError:
-                        raise
-                    except grpc.aio.InternalError:
-                        # a write failed: the client has gone, and the cancellation that says so is still on its way
-                        raise asyncio.CancelledError from None
-                    except BaseException as error:  # noqa: BLE001  # translated, logged or re-raised in abort()
-                        await abort(context, error)
-
-            return grpc.unary_stream_rpc_method_handler(stream)
-
+            return grpc.unary_stream_rpc_method_handler(self._stream(path, descriptor, parse, method.behaviour))
         if isinstance(method, Ready):
-            answer_to, touch = method.behaviour, activity.touch
+            return grpc.unary_unary_rpc_method_handler(self._ready(path, descriptor, parse, method.behaviour))
+        make = self._write if isinstance(method, Write) else self._read
+        return grpc.unary_unary_rpc_method_handler(
+            make(path, descriptor, parse, method.behaviour), response_serializer=_serialize
+        )
 
-            async def ready(data: bytes, context: Context) -> bytes:
-                touch()
+    def _stream(self, path: str, descriptor: MethodDescriptor, parse: Parse, write_to: Streaming) -> Any:
+        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+
+        async def stream(data: bytes, context: Context) -> None:
+            with activity:
+                call = None
                 try:
-                    return answer_to(parse(data), caller_of(path, context.invocation_metadata()))  # type: ignore[arg-type]
+                    caller = gate.enter(path, context)
+                    request = parse(data)
+                    try:
+                        with gate.calls.guard(caller, is_stream=True) as call:
+                            gate.note(path, caller, context.peer(), code="OPEN", tokens=named(request, None))
+                            await write_to(request, caller, context)
+                    except TaskmeterError as error:
+                        gate.note(path, caller, context.peer(), error=error, tokens=named(request, None))
+                        raise
+                    except asyncio.CancelledError:
+                        if call is not None and call.ended is not None:
+                            gate.note(path, caller, context.peer(), error=call.ended, tokens=named(request, None))
+                        raise
+                except grpc.aio.AbortError:
+                    raise
+                except grpc.aio.InternalError:
+                    # a write failed: the client has gone, and the cancellation that says so is still on its way
+                    raise asyncio.CancelledError from None
                 except BaseException as error:  # noqa: BLE001  # translated, logged or re-raised in abort()
-                    await abort(context, error)
+                    await abort(context, cut_off(call, error))
 
-            return grpc.unary_unary_rpc_method_handler(ready)
+        return stream
 
-        behaviour = method.behaviour
-        finish = isinstance(method, Write)
+    def _ready(self, path: str, descriptor: MethodDescriptor, parse: Parse, answer_to: Callable[[Any, Caller], bytes]) -> Any:
+        gate, touch, named = self._gate, self._activity.touch, tokens_named(descriptor)
 
-        async def unary(data: bytes, context: Context) -> Message | bytes:
+        async def ready(data: bytes, context: Context) -> bytes:
+            touch()
+            try:
+                caller = gate.enter(path, context)
+                request = parse(data)
+                answer = answer_to(request, caller)
+                if gate.note_reads:
+                    gate.note(path, caller, context.peer(), tokens=named(request, None))
+                return answer
+            except BaseException as error:  # noqa: BLE001  # translated, logged or re-raised in abort()
+                await abort(context, error)
+
+        return ready
+
+    def _read(self, path: str, descriptor: MethodDescriptor, parse: Parse, behaviour: Unary) -> Any:
+        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+
+        async def read(data: bytes, context: Context) -> Message | bytes:
+            with activity:
+                call = None
+                try:
+                    caller = gate.enter(path, context)
+                    request = parse(data)
+                    with gate.calls.guard(caller) as call:
+                        answer = await behaviour(request, caller)
+                    if gate.note_reads:
+                        gate.note(path, caller, context.peer(), tokens=named(request, None))
+                    return answer
+                except BaseException as error:  # noqa: BLE001  # translated, logged or re-raised in abort()
+                    await abort(context, cut_off(call, error))
+
+        return read
+
+    def _write(self, path: str, descriptor: MethodDescriptor, parse: Parse, behaviour: Unary) -> Any:
+        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+
+        async def finish(data: bytes, caller: Caller, peer: str) -> Message | bytes:
+            tokens: tuple[str, ...] = ()
+            try:
+                request = parse(data)
+                tokens = named(request, None)
+                answer = await behaviour(request, caller)
+            except BaseException as error:
+                gate.note(path, caller, peer, error=error, tokens=tokens)
+                raise
+            gate.note(path, caller, peer, tokens=named(request, answer))
+            return answer
+
+        async def write(data: bytes, context: Context) -> Message | bytes:
             with activity:
                 try:
-                    caller = caller_of(path, context.invocation_metadata())  # type: ignore[arg-type]
-                    answer: Awaitable[Message | bytes] = behaviour(parse(data), caller)
-                    if finish:
-                        answer = asyncio.shield(asyncio.ensure_future(answer))
-                    return await answer
+                    caller = gate.enter(path, context)
+                    return await asyncio.shield(asyncio.ensure_future(finish(data, caller, context.peer())))
                 except BaseException as error:  # noqa: BLE001  # translated, logged or re-raised in abort()
                     await abort(context, error)
 
-        return grpc.unary_unary_rpc_method_handler(unary, response_serializer=_serialize)
+        return write
+
+
+def cut_off(call: OpenCall | None, error: BaseException) -> BaseException:
+    """Return why a call was cancelled by us because its key ended; any other error as it is."""
+    if call is None or call.ended is None or not isinstance(error, asyncio.CancelledError):
+        return error
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+    return call.ended
 
 
 def _serialize(answer: Message | bytes) -> bytes:

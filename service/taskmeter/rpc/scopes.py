@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-
-class Scope(StrEnum):
-    """What a key may do."""
-
-    SUBMIT = "submit"
-    READ = "read"
-    CONTROL = "control"
-    FILES = "files"
-    ADMIN = "admin"
-
+from taskmeter.model.key import Scope
 
 METHOD_SCOPES: dict[str, Scope] = {
     "/taskmeter.v1.TaskService/StartTask": Scope.SUBMIT,
@@ -36,6 +25,7 @@ METHOD_SCOPES: dict[str, Scope] = {
     "/taskmeter.v1.QueueService/ResumeQueue": Scope.CONTROL,
     "/taskmeter.v1.AdminService/GetServerInfo": Scope.READ,
     "/taskmeter.v1.AdminService/Drain": Scope.ADMIN,
+    "/taskmeter.v1.AdminService/CreateKey": Scope.ADMIN,
+    "/taskmeter.v1.AdminService/RevokeKey": Scope.ADMIN,
+    "/taskmeter.v1.AdminService/ListKeys": Scope.ADMIN,
 }
-
-ALL_SCOPES = frozenset(Scope)

@@ -80,14 +80,20 @@ class RpcServer:
         os.chmod(path, 0o600)
         self.targets.append(target)
 
-    def listen_tcp(self, address: str) -> None:
-        """Listen on HOST:PORT; port 0 takes a free one. Raises `UnavailableError` when it is taken."""
+    def listen_tcp(self, address: str, credentials: grpc.ServerCredentials | None = None) -> None:
+        """Listen on HOST:PORT, with TLS if there are credentials; port 0 takes a free one.
+
+        Raises `UnavailableError` when it is taken.
+        """
         try:
-            port = self._server.add_insecure_port(address)
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             hint = "another program listens there; --listen HOST:0 takes a free port"
             raise UnavailableError(f"cannot listen on {address}", hint=hint) from error
-        self.targets.append(f"{address.rpartition(':')[0]}:{port}")
+        self.targets.append(f"{'https://' if credentials else ''}{address.rpartition(':')[0]}:{port}")
 
     async def start(self) -> None:
         await self._server.start()

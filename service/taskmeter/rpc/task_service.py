@@ -64,6 +64,7 @@ class TaskServicer:
             caller.tenant,
             idempotency_key=request.idempotency_key,
             use_existing=request.use_existing,
+            quotas=caller.quotas,
         )
         answer = frame(FIELD_1, token.encode()) + frame(FIELD_2, self._service.status(token, caller.tenant))
         return answer + b"\x18\x01" if existing else answer
@@ -105,7 +106,10 @@ class TaskServicer:
         return answer + b"\x10\x01" if already else answer
 
     async def retry_task(self, request: pb.RetryTaskRequest, caller: Caller) -> bytes:
-        token = await retry_task(self._service, checked_token(request.token), caller.tenant, as_new=request.as_new)
+        retried = checked_token(request.token)
+        self._service.find(retried, caller.tenant)
+        async with self._service.quotas.one_more(self._service, caller.tenant, caller.quotas):
+            token = await retry_task(self._service, retried, caller.tenant, as_new=request.as_new)
         return frame(FIELD_1, token.encode()) + frame(FIELD_2, self._service.status(token, caller.tenant))
 
     async def wait_task(self, request: pb.WaitTaskRequest, caller: Caller) -> bytes:

@@ -1,0 +1,64 @@
+"""Keys between model and messages."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from taskmeter.model.key import NO_QUOTAS, Key, Quotas, Scope
+from taskmeter.rpc.convert.checks import Checks
+from taskmeter.v1 import admin_service_pb2 as pb
+
+MAX_SCOPES = 16
+_TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """What of a CreateKeyRequest is not taken as it stands."""
+
+    scopes: frozenset[Scope]
+    quotas: Quotas
+
+
+def key_request(request: pb.CreateKeyRequest) -> KeyRequest:
+    """Check the request. Raises `InvalidArgumentError` naming every field that is wrong."""
+    checks = Checks()
+    checks.text("name", request.name)
+    if request.tenant and not _TENANT.fullmatch(request.tenant):
+        checks.add("tenant", "must be 1 to 64 of a-z, 0-9, '.', '-' and '_', beginning with a letter or digit")
+    known = {scope.value for scope in Scope}
+    names = ", ".join(scope.value for scope in Scope)
+    if not request.scopes:
+        checks.add("scopes", f"must name at least one of {names}")
+    elif len(request.scopes) > MAX_SCOPES:
+        checks.add("scopes", f"has {len(request.scopes)}; there are only {names}")
+    else:
+        for index, scope in enumerate(request.scopes):
+            if scope not in known:
+                checks.add(f"scopes[{index}]", f"must be one of {names}")
+    checks.seconds("lifetime_seconds", request.lifetime_seconds)
+    limits: dict[str, int] = {}
+    for name in Quotas.__slots__:
+        if request.quotas.HasField(name):
+            limits[name] = getattr(request.quotas, name)
+            checks.count(f"quotas.{name}", limits[name])
+    checks.done()
+    return KeyRequest(frozenset(Scope(scope) for scope in request.scopes), Quotas(**limits))
+
+
+def key_to_message(key: Key) -> pb.Key:
+    """Return the key as it is shown: without its digest too."""
+    message = pb.Key(
+        key_id=key.key_id,
+        name=key.name,
+        tenant=key.tenant,
+        scopes=[scope.value for scope in Scope if scope in key.scopes],
+        create_time=key.create_time,
+        expire_time=key.expire_time,
+        revoke_time=key.revoke_time,
+    )
+    if key.quotas != NO_QUOTAS:
+        limits = {name: getattr(key.quotas, name) for name in Quotas.__slots__}
+        message.quotas.CopyFrom(pb.KeyQuotas(**{name: value for name, value in limits.items() if value is not None}))
+    return message
