@@ -22,6 +22,7 @@ from typing import Any
 
 from taskmeter import __version__
 from taskmeter.core.recovery import recover
+from taskmeter.core.retention import keep_retention
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
@@ -166,7 +167,7 @@ async def _serve(settings: Settings) -> int:
     state_dir = settings.state_dir
     key = ensure_admin_key(state_dir / "admin.key")
     codec = ProtoCodec()
-    store = SqliteStore(state_dir / "taskmeter.db", codec)
+    store = SqliteStore(state_dir / "taskmeter.db", codec, settings.ballast_bytes)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
     await executor.start()
     meter = _meter(settings)
@@ -209,11 +210,13 @@ async def _serve(settings: Settings) -> int:
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)
     _announce(state_dir, server.targets, start_time)
+    retention = loop.create_task(keep_retention(service, settings.retention))
     watcher = loop.create_task(_leave_when_idle(settings, service, activity, stopping)) if settings.auto else None
     await stopping.wait()
 
     if watcher is not None:
         watcher.cancel()
+    retention.cancel()
     await server.stop()
     await service.settle_background(SETTLE_SECONDS)
     meter.close()

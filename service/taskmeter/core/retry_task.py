@@ -7,7 +7,7 @@ import time
 from taskmeter.core.lifecycle import Step, change_of
 from taskmeter.core.service import Service
 from taskmeter.core.start_task import copy_of, prepare, start_task
-from taskmeter.errors import PreconditionError, UnavailableError
+from taskmeter.errors import NotFoundError, PreconditionError, UnavailableError
 from taskmeter.model.state import RETRYABLE, State
 from taskmeter.model.task import Task
 from taskmeter.model.usage import Integrals
@@ -54,6 +54,8 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
         )
     if service.draining:
         raise UnavailableError("the daemon is draining and accepts no new work", reason="DRAINING")
+    if token in service.deleting:
+        raise NotFoundError("the task is being deleted")
     if token in service.retrying:
         raise PreconditionError("the task is being retried already", reason="NOT_RETRYABLE")
     holder = service.store.find_key(tenant, task.idempotency_key) if task.idempotency_key else None

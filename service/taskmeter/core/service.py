@@ -76,6 +76,10 @@ class Service:
         self.report_key_secret = b""
         self.tariffs: Mapping[str, Tariff] = {"": Tariff()}
         """By name; "" is what tasks get that name none. Read at acceptance: a task keeps its prices."""
+        self.deleting: set[str] = set()
+        """Tasks whose files and rows are being deleted; nothing else may begin with them."""
+        self.log_starts: dict[tuple[str, int, str], int] = store.upkeep.log_starts()
+        """First available byte of each output (token, attempt, name) whose head was given up."""
         self.draining = False
         self.ended_count = 0
         self._ended: OrderedDict[str, tuple[Task, bytes]] = OrderedDict()

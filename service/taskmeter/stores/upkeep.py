@@ -36,9 +36,11 @@ class SqliteUpkeep:
     def unmeasured(self, limit: int) -> list[tuple[str, int]]:
         return list(self._read.execute(self._queries["unmeasured_tasks"], (limit,)).fetchall())
 
-    def total(self) -> tuple[int, int]:
-        count, size_bytes = self._read.execute(self._queries["count_ended"]).fetchone() or (0, 0)
-        return int(count), int(size_bytes)
+    def ended_count(self) -> int:
+        return int(self._read.execute(self._queries["count_ended"]).get)
+
+    def ended_bytes(self) -> int:
+        return int(self._read.execute(self._queries["bytes_of_ended"]).get)
 
     async def put_sizes(self, sizes: Sequence[tuple[str, int, int]]) -> None:
         def run() -> None:

@@ -75,8 +75,11 @@ SELECT t.token, t.attempt FROM tasks t WHERE t.state >= 5 AND NOT EXISTS
     (SELECT 1 FROM task_sizes s WHERE s.token = t.token AND s.attempt = t.attempt) LIMIT ?;
 
 -- name: count_ended
-SELECT count(*), coalesce(sum(s.size_bytes), 0) FROM tasks t
-LEFT JOIN task_sizes s ON s.token = t.token AND s.attempt = t.attempt WHERE t.state >= 5;
+SELECT count(*) FROM tasks WHERE state >= 5;
+
+-- name: bytes_of_ended
+SELECT coalesce(sum(s.size_bytes), 0) FROM tasks t JOIN task_sizes s ON s.token = t.token AND s.attempt = t.attempt
+WHERE t.state >= 5;
 
 -- name: put_size
 INSERT INTO task_sizes (token, attempt, size_bytes) VALUES (?, ?, ?)
