@@ -444,8 +444,9 @@ class LocalExecutor:
         for watch in self._watches.all():
             if watch.settled:
                 continue
-            found = (watch.unseen or not watch.alive) and self._watches.attach_owner(watch)  # no descriptor was left when it was adopted
-            if found or self._watches.check(watch) or not watch.seen_started:
+            unseen = watch.unseen
+            found = (unseen or not watch.alive) and self._watches.attach_owner(watch)  # no descriptor was left when it was adopted
+            if found or (unseen and not watch.alive) or self._watches.check(watch) or not watch.seen_started:
                 self._listener(watch.token, watch.attempt)
             elif not watch.seen_ended:
                 stamp = _modified_ns(watch.directory + b"/exit")

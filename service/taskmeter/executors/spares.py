@@ -23,7 +23,7 @@ class Spares:
     def lend(self, work: Callable[[], T]) -> T:
         """Return what `work` returns; if it runs out of descriptors, it is called once more with the spare ones free.
 
-        `work` must keep none, and must be harmless to repeat. Raises what `work` raises.
+        `work` may keep one or two, and must be harmless to repeat. Raises what `work` raises.
         """
         try:
             return work()

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from enum import Enum
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import apsw
+
+from taskmeter.errors import UnavailableError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SYNCS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
@@ -34,3 +42,24 @@ def kind_of(error: Exception, system_errno: int) -> Failure:
         if code in _SHM or system_errno in _NO_ROOM:
             return Failure.FULL
     return Failure.TEMPORARY
+
+
+def describe(error: Exception) -> str:
+    """Return an error's class, extended code and message; SQLite's message alone may be empty."""
+    code = getattr(error, "extendedresult", "")
+    return f"{type(error).__name__} {code} {error}".strip()
+
+
+def reads(method: Callable[P, R]) -> Callable[P, R]:
+    """Have a method that reads raise `UnavailableError` STORE_UNAVAILABLE where the database cannot be read."""
+
+    @wraps(method)
+    def read(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return method(*arguments, **named)
+        except apsw.Error as error:
+            raise UnavailableError(
+                "the store could not be read", reason="STORE_UNAVAILABLE", hint="try again", retry_after_seconds=1.0
+            ) from error
+
+    return read

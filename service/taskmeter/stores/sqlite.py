@@ -22,7 +22,7 @@ from taskmeter.core.ports import Block, Change, Codec, Filter
 from taskmeter.errors import LimitError, OutOfRangeError, TaskmeterError, UnavailableError
 from taskmeter.model.task import Task
 from taskmeter.stores.ballast import Ballast
-from taskmeter.stores.failure import Failure, kind_of
+from taskmeter.stores.failure import Failure, describe, kind_of, reads
 from taskmeter.stores.frames import split_frames
 from taskmeter.stores.migrate import migrate
 from taskmeter.stores.queries import load_queries
@@ -103,6 +103,7 @@ class SqliteStore:
         return self._head
 
     @property
+    @reads
     def first_seq(self) -> int:
         return int(self._meta("first_seq"))
 
@@ -269,7 +270,7 @@ class SqliteStore:
         if kind is Failure.FULL:
             return _disk_full()
         if kind is Failure.TEMPORARY:
-            log.error("the store could not be written: %s", error)
+            log.error("the store could not be written: %s", describe(error))
         else:
             self._stop(error)
             self.damaged = kind is Failure.DAMAGED
@@ -279,7 +280,7 @@ class SqliteStore:
 
     def _stop(self, error: Exception) -> None:
         """Write nothing more: what is on disk cannot be known any more. What was acknowledged was there before."""
-        log.critical("the store is stopped until the daemon is restarted: %s", error)
+        log.critical("the store is stopped until the daemon is restarted: %s", describe(error))
         self._broken = "the store cannot be written any more; running tasks are not affected"
 
     # ------------------------------------------------------------------------------------------------ reading
@@ -291,16 +292,20 @@ class SqliteStore:
         row = self._reading.execute(self._queries[query], values).fetchone()
         return None if row is None else decode_task(row, self._codec.decode_spec)
 
+    @reads
     def load(self, token: str) -> Task | None:
         return self._task("get_task", (token,))
 
+    @reads
     def find_key(self, tenant: str, idempotency_key: str) -> Task | None:
         return self._task("task_of_key", (tenant, idempotency_key))
 
+    @reads
     def load_live(self) -> list[Task]:
         rows = self._reading.execute(self._queries["live_tasks"]).fetchall()
         return [decode_task(row, self._codec.decode_spec) for row in rows]
 
+    @reads
     def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:
         where, values = _where(wanted)
         if after is not None:
@@ -309,10 +314,12 @@ class SqliteStore:
         statement = f"{self._queries['list_tasks']} {where} ORDER BY t.create_time DESC, t.token DESC LIMIT {int(limit)}"
         return [decode_task(row, self._codec.decode_spec) for row in self._reading.execute(statement, values).fetchall()]
 
+    @reads
     def count(self, wanted: Filter) -> int:
         where, values = _where(wanted)
         return int(self._reading.execute(f"{self._queries['count_tasks']} {where}", values).get)
 
+    @reads
     def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
         if token:
             values: tuple[Any, ...] = (token, from_seq, limit)

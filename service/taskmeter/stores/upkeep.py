@@ -9,6 +9,7 @@ import apsw
 
 from taskmeter.model.retention import EndedTask
 from taskmeter.model.state import Outcome
+from taskmeter.stores.failure import reads
 
 PAGE_COUNT = 1000
 """Rows per statement: the loop reads them, and the writer is held up by nobody for long."""
@@ -29,16 +30,20 @@ class SqliteUpkeep:
         self._queries = queries
         self._in_transaction = in_transaction
 
+    @reads
     def ended(self, after: tuple[float, str]) -> list[EndedTask]:
         rows = self._read.execute(self._queries["ended_tasks"], (*after, PAGE_COUNT)).fetchall()
         return [EndedTask(token, Outcome(outcome), end, bool(key), size) for token, outcome, end, key, size, _ in rows]
 
+    @reads
     def unmeasured(self, limit: int) -> list[tuple[str, int]]:
         return list(self._read.execute(self._queries["unmeasured_tasks"], (limit,)).fetchall())
 
+    @reads
     def ended_count(self) -> int:
         return int(self._read.execute(self._queries["count_ended"]).get)
 
+    @reads
     def ended_bytes(self) -> int:
         return int(self._read.execute(self._queries["bytes_of_ended"]).get)
 
@@ -63,6 +68,7 @@ class SqliteUpkeep:
         deleted: int = await self._in_transaction(run)
         return deleted
 
+    @reads
     def log_starts(self) -> dict[tuple[str, int, str], int]:
         rows = self._read.execute(self._queries["log_starts"]).fetchall()
         return {(token, attempt, name): offset for token, attempt, name, offset in rows}
