@@ -63,6 +63,7 @@ async def reopened(tmp_path: Path, tokens: list[str]) -> int:
     [
         (Call.WRITE, apsw.SQLITE_FULL, "DISK_FULL"),
         (Call.WRITE, apsw.SQLITE_IOERR_WRITE, "STORE_UNAVAILABLE"),
+        (Call.WRITE, apsw.SQLITE_READONLY, "STORE_UNAVAILABLE"),
         (Call.READ, apsw.SQLITE_IOERR_READ, "STORE_UNAVAILABLE"),
         (Call.TRUNCATE, apsw.SQLITE_IOERR_TRUNCATE, "STORE_UNAVAILABLE"),
     ],
