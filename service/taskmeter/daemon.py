@@ -222,8 +222,11 @@ async def _serve(settings: Settings) -> int:
     meter.close()
     await executor.close()
     await store.close()
-    (state_dir / "daemon.json").unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    for left in (state_dir / "daemon.json", path):
+        try:
+            left.unlink(missing_ok=True)
+        except OSError as error:  # a disk that became read-only; clients find nobody at home either way
+            log.warning("cannot remove %s: %s", left, error.strerror)
     return 0
 
 
