@@ -96,7 +96,7 @@ class _File(apsw.VFSFile):
     def __init__(self, faults: SqliteFaults, name: Any, flags: list[int]) -> None:
         self._faults = faults
         self._name = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-        super().__init__(faults._before, name, flags)  # noqa: SLF001
+        super().__init__(faults._before, name, flags)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
         return self._faults.run(Call.READ, self._name, lambda: super(_File, self).xRead(amount, offset))  # type: ignore[no-any-return]

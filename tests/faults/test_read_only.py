@@ -51,7 +51,9 @@ def test_g11_a_disk_that_becomes_read_only_refuses_what_cannot_be_stored_and_lea
     with Daemon(state_dir=disk / "state") as daemon:
         daemon.allow_tracebacks = True
         calls = daemon.calls
-        ticking = start(calls, "sh", "-c", f"echo begun; while [ ! -e {daemon.home}/go ]; do sleep 0.05; done; : > {daemon.home}/ran")
+        ticking = start(
+            calls, "sh", "-c", f"echo begun; while [ ! -e {daemon.home}/go ]; do sleep 0.05; done; : > {daemon.home}/ran"
+        )
         wait_for_state(calls, ticking, task_pb2.TASK_STATE_RUNNING)
         wait_for_output(calls, ticking, b"begun")
         Path("/sys/fs/ext4", device_of(disk), "trigger_fs_error").write_text("test\n")

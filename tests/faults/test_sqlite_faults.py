@@ -76,26 +76,26 @@ async def test_g1_g11_random_faults_lose_nothing_acknowledged(
     chance = random.Random(seed)
     print(f"N={COMMIT_COUNT} seed={seed}")
     tokens: list[str] = []
-    refused = 0
+    refusals: list[str] = []
     for _ in range(COMMIT_COUNT):
         if chance.random() < 0.2:
             faults.plan(call, code, every=chance.randint(1, 4), times=chance.randint(1, 3), after=after)
         try:
             tokens.append((await accept(store)).token)
         except TaskmeterError as error:
-            assert error.reason == reason
-            refused += 1
+            refusals.append(error.reason)
     faults.heal()
     tokens.append((await accept(store)).token)  # by itself, in the same process
     assert len(tokens) > COMMIT_COUNT // 4
-    assert refused or call is not Call.WRITE
+    assert refusals or call is not Call.WRITE
+    assert set(refusals) <= {reason}
     await reopened(tmp_path, tokens)
 
 
 async def test_g11_a_locked_database_answers_unavailable_and_recovers(store: SqliteStore, tmp_path: Path) -> None:
     other = apsw.Connection(str(tmp_path / "t.db"))
     other.execute("BEGIN IMMEDIATE")
-    store._writing.set_busy_timeout(50)  # noqa: SLF001  # five seconds otherwise
+    store._writing.set_busy_timeout(50)  # five seconds otherwise
     with pytest.raises(UnavailableError) as caught:
         await accept(store)
     assert caught.value.reason == "STORE_UNAVAILABLE"
@@ -118,9 +118,7 @@ async def test_g1_a_failed_fsync_stops_the_store_for_good(
     await reopened(tmp_path, tokens)
 
 
-async def test_g11_a_corrupt_database_stops_the_store_and_is_said_to_be_damaged(
-    store: SqliteStore, faults: SqliteFaults
-) -> None:
+async def test_g11_a_corrupt_database_stops_the_store_and_is_said_to_be_damaged(store: SqliteStore, faults: SqliteFaults) -> None:
     await accept(store)
     faults.plan(Call.WRITE, apsw.SQLITE_CORRUPT)
     with pytest.raises(UnavailableError):
@@ -134,20 +132,18 @@ async def test_g11_a_corrupt_database_stops_the_store_and_is_said_to_be_damaged(
 async def test_g11_a_read_that_fails_answers_unavailable(store: SqliteStore, faults: SqliteFaults, tmp_path: Path) -> None:
     token = (await accept(store)).token
     fresh = apsw.Connection(str(tmp_path / "t.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    store._reading, kept = fresh, store._reading  # noqa: SLF001  # one without a cache
+    store._reading, kept = fresh, store._reading  # one without a cache
     faults.plan(Call.READ, apsw.SQLITE_IOERR_READ)
     with pytest.raises(UnavailableError) as caught:
         store.load(token)
     assert caught.value.reason == "STORE_UNAVAILABLE"
     faults.heal()
     assert store.load(token) is not None
-    store._reading = kept  # noqa: SLF001
+    store._reading = kept
     fresh.close()
 
 
-async def test_g11_a_full_disk_is_said_and_the_ballast_comes_back(
-    faults: SqliteFaults, tmp_path: Path
-) -> None:
+async def test_g11_a_full_disk_is_said_and_the_ballast_comes_back(faults: SqliteFaults, tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "t.db", ProtoCodec(), ballast_bytes=2**20)
     try:
         ballast = tmp_path / "ballast"

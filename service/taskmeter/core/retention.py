@@ -17,6 +17,8 @@ STEP_COUNT = 50
 """Tasks per transaction."""
 PASS_COUNT = 1000
 """Tasks deleted, and tasks measured, per pass; what is left waits for the next one."""
+LOGS_SECONDS = 1.0
+"""Outputs may grow fast: they are looked at more often."""
 COMPACT_STEPS = 20
 """Transactions that delete events, per pass."""
 
@@ -34,9 +36,13 @@ class _Excess:
 async def keep_retention(service: Service, policy: Retention) -> None:
     """Make passes until cancelled. One that fails (a full disk, a store that is down) is only put off."""
     failed = False
+    next_pass = 0.0
     while True:
         try:
-            await retain(service, policy, time.time())
+            await bound_logs(service, policy.log_max_bytes)
+            if time.monotonic() >= next_pass:
+                next_pass = time.monotonic() + policy.interval_seconds
+                await retain(service, policy, time.time())
             failed = False
         except (TaskmeterError, OSError) as error:
             if not failed:
@@ -44,12 +50,11 @@ async def keep_retention(service: Service, policy: Retention) -> None:
             failed = True
         except Exception:
             log.exception("retention failed; trying again")
-        await asyncio.sleep(policy.interval_seconds)
+        await asyncio.sleep(min(LOGS_SECONDS, policy.interval_seconds))
 
 
 async def retain(service: Service, policy: Retention, now: float) -> int:
     """Make one pass; returns how many tasks were deleted. `now` in Unix seconds."""
-    await bound_logs(service, policy.log_max_bytes)
     if policy.max_bytes:
         await _measure(service)
     tokens = await _excess_tokens(service, policy, now)

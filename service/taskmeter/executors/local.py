@@ -22,14 +22,14 @@ from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
 from taskmeter.executors.cgroups import Cgroups, Places, discover
-from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.disk import disk_bytes, log_bytes, punch_log
+from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.records import last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
-from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.spares import Spares
+from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
 from taskmeter.executors.watch import NO_DESCRIPTORS, Watch, Watches, tell
@@ -445,7 +445,9 @@ class LocalExecutor:
             if watch.settled:
                 continue
             unseen = watch.unseen
-            found = (unseen or not watch.alive) and self._watches.attach_owner(watch)  # no descriptor was left when it was adopted
+            found = (unseen or not watch.alive) and self._watches.attach_owner(
+                watch
+            )  # no descriptor was left when it was adopted
             if found or (unseen and not watch.alive) or self._watches.check(watch) or not watch.seen_started:
                 self._listener(watch.token, watch.attempt)
             elif not watch.seen_ended:

@@ -131,7 +131,10 @@ class FileServicer:
 
 
 def offset_of_last_lines(descriptor: int, count: int, first_available: int = 0) -> int:
-    """Return where the last `count` lines begin; a last line without a newline counts. Nothing before `first_available` is read."""
+    """Return where the last `count` lines begin; a last line without a newline counts.
+
+    Nothing before `first_available` is read; 0 when not so many lines begin behind it.
+    """
     end = os.fstat(descriptor).st_size
     if count == 0:
         return end
@@ -147,4 +150,4 @@ def offset_of_last_lines(descriptor: int, count: int, first_available: int = 0) 
             if newlines == count:
                 return start + cut + 1
         position = start
-    return first_available
+    return 0

@@ -32,12 +32,13 @@ class SqliteUpkeep:
 
     @reads
     def ended(self, after: tuple[float, str]) -> list[EndedTask]:
-        rows = self._read.execute(self._queries["ended_tasks"], (*after, PAGE_COUNT)).fetchall()
+        rows: list[Any] = self._read.execute(self._queries["ended_tasks"], (*after, PAGE_COUNT)).fetchall()
         return [EndedTask(token, Outcome(outcome), end, bool(key), size) for token, outcome, end, key, size, _ in rows]
 
     @reads
     def unmeasured(self, limit: int) -> list[tuple[str, int]]:
-        return list(self._read.execute(self._queries["unmeasured_tasks"], (limit,)).fetchall())
+        rows: list[Any] = self._read.execute(self._queries["unmeasured_tasks"], (limit,)).fetchall()
+        return rows
 
     @reads
     def ended_count(self) -> int:
@@ -56,7 +57,8 @@ class SqliteUpkeep:
     async def compact_events(self, before_time: float, before_seq: int) -> int:
         def run() -> int:
             last = deleted = 0
-            for last_seq, time in self._write.execute(self._queries["oldest_blocks"], (PAGE_COUNT,)).fetchall():
+            rows: list[Any] = self._write.execute(self._queries["oldest_blocks"], (PAGE_COUNT,)).fetchall()
+            for last_seq, time in rows:
                 if time >= before_time and last_seq >= before_seq:
                     break  # the sequence keeps no holes: what is newer stays, whatever its own time says
                 last, deleted = last_seq, deleted + 1
@@ -70,7 +72,7 @@ class SqliteUpkeep:
 
     @reads
     def log_starts(self) -> dict[tuple[str, int, str], int]:
-        rows = self._read.execute(self._queries["log_starts"]).fetchall()
+        rows: list[Any] = self._read.execute(self._queries["log_starts"]).fetchall()
         return {(token, attempt, name): offset for token, attempt, name, offset in rows}
 
     async def put_log_start(self, token: str, attempt: int, name: str, offset: int) -> None:
