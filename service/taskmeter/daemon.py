@@ -187,6 +187,7 @@ async def _serve(settings: Settings) -> int:
         cpu_source="cgroup" if executor.cgroups.v2 or executor.cgroups.v1_cpuacct else "",
         memory_source=_memory_source(executor.cgroups),
         auto_started=settings.auto,
+        retention=settings.retention.words,
     )
     server: RpcServer
     admin = AdminServicer(service, facts, lambda: server.targets, lambda: meter.backend)

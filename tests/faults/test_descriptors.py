@@ -46,13 +46,14 @@ def no_descriptors(daemon: Daemon) -> Iterator[None]:
 def test_g11_without_descriptors_ends_and_stops_still_work_and_new_tasks_are_refused(
     make_daemon: Callable[..., Daemon],
 ) -> None:
-    daemon = make_daemon().start()
+    daemon = make_daemon("--max-running", "3").start()
     calls = daemon.calls
     go = daemon.home / "go"
     ending = start(calls, "sh", "-c", f"while [ ! -e {go} ]; do sleep 0.05; done; exit 5")
     staying, stopping = start(calls, "sleep", "600"), start(calls, "sleep", "600")
     for token in (ending, staying, stopping):
         wait_for_state(calls, token, task_pb2.TASK_STATE_RUNNING)
+    waiting = start(calls, "true")
     with no_descriptors(daemon):
         failure = failure_of(calls.StartTask, spec={"command": {"argv": ["true"]}})
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
@@ -62,5 +63,6 @@ def test_g11_without_descriptors_ends_and_stops_still_work_and_new_tasks_are_ref
         calls.Terminate(token=stopping, immediate=True)
         assert end_of(calls, stopping, seconds=15).outcome == task_pb2.TASK_OUTCOME_CANCELLED
         assert status_of(calls, staying).state == task_pb2.TASK_STATE_RUNNING
+    assert end_of(calls, waiting).outcome == task_pb2.TASK_OUTCOME_SUCCEEDED  # accepted before, it waited for descriptors
     wait_until(lambda: end_of(calls, start(calls, "true")).outcome == task_pb2.TASK_OUTCOME_SUCCEEDED, "it starts tasks again")
     assert status_of(calls, staying).state == task_pb2.TASK_STATE_RUNNING

@@ -133,3 +133,10 @@ def test_a_daemon_killed_while_it_deletes_leaves_no_files_without_a_task(bounded
     wait_until(lambda: len(tokens_of(daemon.calls)) == 5, "the bound holds again")
     wait_until(lambda: sorted(directories(daemon)) == sorted(tokens_of(daemon.calls)), "files and tasks agree")
     wait_until(lambda: not list((daemon.state_dir / "trash").iterdir()), "the trash is empty")
+
+
+def test_doctor_says_what_is_kept(bounded: Callable[[str], Daemon]) -> None:
+    daemon = bounded("max_count = 3\n[retention.outcomes]\nfailed = 7776000")
+    run(daemon.calls, "true")
+    said = daemon.cli("doctor").stdout
+    assert "keeps 1 ended tasks, events from 1; bounds: 30 d, 3 tasks; failed 90 d; events 30 d, 5000000" in said

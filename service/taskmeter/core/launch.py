@@ -11,7 +11,7 @@ from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.ports import Launch
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import RETRY_SECONDS, settle_unstarted
-from taskmeter.errors import TaskmeterError
+from taskmeter.errors import TaskmeterError, UnavailableError
 from taskmeter.model.ids import new_incarnation
 from taskmeter.model.state import State
 from taskmeter.model.task import Task
@@ -29,6 +29,9 @@ async def launch(service: Service, entry: Entry) -> None:
     order = Launch(task.token, task.attempt, task.incarnation, task.spec, _environment(service, task), task.target)
     try:
         await service.executor.launch(order)
+    except UnavailableError:  # no descriptors: an accepted task waits for some, in its slot
+        service.call_later(RETRY_SECONDS, _launch_again, service, entry)
+        return
     except OSError as error:
         await settle_unstarted(service, entry, f"the supervisor could not be started: {error.strerror or error}")
         return
@@ -37,6 +40,11 @@ async def launch(service: Service, entry: Entry) -> None:
         stop = entry.task.stop
         if stop is not None:  # asked for while it was being spawned
             service.executor.order_stop(task.token, task.attempt, stop.cause, stop.grace_seconds, stop.serial)
+
+
+def _launch_again(service: Service, entry: Entry) -> None:
+    if entry.task.state is State.STARTING and service.live.get(entry.task.token) is entry:
+        service.spawn(launch(service, entry))
 
 
 def pump(service: Service) -> None:

@@ -97,6 +97,14 @@ class Store(Protocol):
     store_id: str
 
     @property
+    def disk_full(self) -> bool:
+        """New tasks are refused until there is room again."""
+
+    @property
+    def failure(self) -> str:
+        """Why nothing more is written by this process; empty while it is."""
+
+    @property
     def upkeep(self) -> Upkeep:
         """What only retention uses."""
 
@@ -274,7 +282,8 @@ class Executor(Protocol):
     async def launch(self, launch: Launch) -> None:
         """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
 
-        Raises `OSError` when it cannot be spawned at all; then the attempt has been claimed by us and never runs.
+        Raises `OSError` when it cannot be spawned at all; then the attempt has been claimed by us and never runs. Raises
+        `UnavailableError` when it cannot just now; then nothing has happened.
         """
 
     def order_stop(self, token: str, attempt: int, cause: Cause, grace_seconds: float, serial: int) -> None:

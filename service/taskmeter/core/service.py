@@ -81,7 +81,6 @@ class Service:
         self.log_starts: dict[tuple[str, int, str], int] = store.upkeep.log_starts()
         """First available byte of each output (token, attempt, name) whose head was given up."""
         self.draining = False
-        self.ended_count = 0
         self._ended: OrderedDict[str, tuple[Task, bytes]] = OrderedDict()
         self._background: set[asyncio.Task[Any]] = set()
         store.set_listener(self.on_committed)
@@ -97,8 +96,8 @@ class Service:
             entry.task = task
             entry.static = None
             self._ended.pop(task.token, None)
-            if task.ended and self.live.pop(task.token, None) is not None:
-                self.ended_count += 1
+            if task.ended:
+                self.live.pop(task.token, None)
             waiters, entry.waiters = entry.waiters, []
             for waiter in waiters:
                 if not waiter.done():

@@ -19,7 +19,7 @@ from pathlib import Path
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
 from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource
-from taskmeter.errors import LimitError
+from taskmeter.errors import LimitError, UnavailableError
 from taskmeter.executors import taskdir
 from taskmeter.executors.cgroups import Cgroups, Places, discover
 from taskmeter.executors.disk import disk_bytes, log_bytes, punch_log
@@ -153,6 +153,8 @@ class LocalExecutor:
         except OSError as error:
             watch.alive = False
             self._watches.drop(watch)
+            if error.errno in NO_DESCRIPTORS:
+                raise UnavailableError("no descriptors are left to start a task with", reason="STORE_UNAVAILABLE") from error
             end = taskdir.Exit(
                 ExitKind.EXEC_FAILED,
                 launch.incarnation,

@@ -31,8 +31,26 @@ class Retention:
     interval_seconds: float = 10.0
     """Pause between two passes."""
 
+    @property
+    def words(self) -> str:
+        """The bounds for people: "30 d, 100000 tasks; failed 90 d; events 30 d, 5000000"; "all" where there is none."""
+        tasks = [_days(self.max_age_seconds)] if self.max_age_seconds else []
+        tasks += [f"{self.max_count} tasks"] if self.max_count else []
+        tasks += [f"{self.max_bytes} bytes"] if self.max_bytes else []
+        events = [_days(self.events_max_age_seconds)] if self.events_max_age_seconds else []
+        events += [str(self.events_max_count)] if self.events_max_count else []
+        parts = [", ".join(tasks) or "all tasks"]
+        parts += [f"{each.name.lower()} {_days(age) if age else 'all'}" for each, age in sorted(self.outcomes.items())]
+        parts.append(f"events {', '.join(events) or 'all'}")
+        parts += [f"{self.log_max_bytes} bytes of each output"] if self.log_max_bytes else []
+        return "; ".join(parts)
+
     def age_of(self, outcome: Outcome) -> float:
         return self.outcomes.get(outcome, self.max_age_seconds)
+
+
+def _days(seconds: float) -> str:
+    return f"{seconds / DAY_SECONDS:g} d" if seconds >= DAY_SECONDS else f"{seconds:g} s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,14 @@ class SqliteStore:
         self._listener = on_committed
 
     @property
+    def disk_full(self) -> bool:
+        return self._ballast.released
+
+    @property
+    def failure(self) -> str:
+        return self._broken
+
+    @property
     def head_seq(self) -> int:
         return self._head
 
