@@ -11,4 +11,5 @@ def open_owner(directory: bytes) -> tuple[int, int]:
     """Return (pid, pidfd) of the process that holds the lock, or (0, -1).
 
     The lock is asked again after the pidfd was opened, so the descriptor is of the holder even if pids are recycled fast.
+    Raises OSError when that cannot be found out (EMFILE): it must not be taken for "nobody".
     """

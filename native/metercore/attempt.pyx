@@ -6,7 +6,7 @@ would look lost. And of the records the one that is written last is read first, 
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.errno cimport ENOENT, errno
+from libc.errno cimport ENOENT, ESRCH, errno
 from libc.stdint cimport uint32_t
 
 from metercore._c.linux cimport (
@@ -111,17 +111,25 @@ def read_records(bytes directory not None):
 
 def open_owner(bytes directory not None):
     cdef const char *path = directory
-    cdef int descriptor, owner = 0, again = 0, pidfd = -1
+    cdef int descriptor, owner = 0, again = 0, pidfd = -1, error = 0
     with nogil:
         descriptor = c_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        if descriptor >= 0:
-            c_lock_owner(descriptor, &owner)
-            if owner > 0:
+        if descriptor < 0:
+            error = errno
+        else:
+            error = c_lock_owner(descriptor, &owner)
+            if error == 0 and owner > 0:
                 pidfd = <int>syscall(SYS_pidfd_open, owner, <uint32_t>0)
-            if pidfd >= 0 and (c_lock_owner(descriptor, &again) != 0 or again != owner):
-                close(pidfd)
-                pidfd = -1
+                if pidfd < 0 and errno != ESRCH:
+                    error = errno
+            if pidfd >= 0:
+                error = c_lock_owner(descriptor, &again)
+                if error != 0 or again != owner:
+                    close(pidfd)
+                    pidfd = -1
             close(descriptor)
+    if error != 0 and error != ENOENT:
+        raise_errno(error, directory)
     if pidfd < 0:
         return 0, -1
     return owner, pidfd

@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from taskmeter.core.drain import drain, drained
 from taskmeter.core.keyring import Keyring
 from taskmeter.core.recovery import open_meters, recover
 from taskmeter.core.reseal import reseal
+from taskmeter.core.retention import keep_retention
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
@@ -56,6 +57,7 @@ from taskmeter.sealing import load_sealer
 from taskmeter.settings import Settings, reload_tariffs
 from taskmeter.stores.audit_file import AuditFile
 from taskmeter.stores.keyfile import KeyFile
+from taskmeter.stores.sqlite import SqliteStore
 
 EXIT_REFUSED = 4
 """Another daemon holds the state directory, or the store cannot be used."""
@@ -192,82 +194,113 @@ def _reload(settings: Settings, service: Service, keyring: Keyring) -> None:
     log.info("tariffs: %s", ", ".join(sorted({tariff.label for tariff in service.tariffs.values()})))
 
 
-async def _serve(settings: Settings) -> int:
-    start_time = time.time()
+@dataclass(slots=True)
+class _Parts:
+    """What is built before anybody is served, in the order in which it is taken down, last first."""
+
+    store: SqliteStore
+    loss: Loss | None
+    executor: LocalExecutor
+    meter: LocalMeter
+    service: Service
+    keyring: Keyring
+
+
+async def _build(settings: Settings) -> _Parts:
     state_dir = settings.state_dir
     sealer = load_sealer(settings.encryption_key_file)
     key_file = KeyFile(state_dir)
     keyring = Keyring(key_file)
-    tls = _tls(settings)
     codec = ProtoCodec()
-    store, loss = open_store(state_dir, codec, secure_delete=sealer is not None)
+    store, loss = open_store(state_dir, codec, settings.ballast_bytes, secure_delete=sealer is not None)
     executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
     await executor.start()
     meter = _meter(settings)
-    capacity = HostCapacity(meter.gpus)
-    scheduler = Scheduler(settings.max_running, settings.max_waiting, capacity=capacity)
+    scheduler = Scheduler(settings.max_running, settings.max_waiting, capacity=HostCapacity(meter.gpus))
     await asyncio.to_thread(meter.wait_for_gpus, GPU_START_SECONDS)
     service = Service(store=store, executor=executor, meter=meter, codec=codec, scheduler=scheduler, boot_id=_boot_id())
     service.report_key_secret = key_file.admin_key().encode()
     service.tariffs = _tariffs(settings)
     service.sealer = sealer
+    return _Parts(store, loss, executor, meter, service, keyring)
 
-    activity = Activity(time.monotonic)
+
+def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile | None, start_time: float) -> RpcServer:
+    """Return the server, which listens but does not serve yet."""
+    service, keyring, meter = parts.service, parts.keyring, parts.meter
+    tls = _tls(settings)
     streams = EventStreams(service)
     facts = ServerFacts(
         version=__version__,
         node=LOCAL_NODE,
         start_time=start_time,
-        state_directory=str(state_dir),
+        state_directory=str(settings.state_dir),
         sample_rate_hz=settings.sample_rate_hz,
-        cpu_source="cgroup" if executor.cgroups.v2 or executor.cgroups.v1_cpuacct else "",
-        memory_source=_memory_source(executor.cgroups),
+        cpu_source="cgroup" if parts.executor.cgroups.v2 or parts.executor.cgroups.v1_cpuacct else "",
+        memory_source=_memory_source(parts.executor.cgroups),
         auto_started=settings.auto,
+        retention=settings.retention.words,
     )
     server: RpcServer
     admin = AdminServicer(service, keyring, facts, lambda: server.targets, lambda: meter.backend)
-    audit = None if settings.audit == "off" else AuditFile(state_dir, settings.audit_max_bytes)
     gate = Gate(Authenticator(keyring), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all")
     server = RpcServer(
         Router(gate, activity), TaskServicer(service, streams), FileServicer(service), QueueServicer(service), admin, streams
     )
-    path = socket_path(state_dir)
-    server.listen_unix(path)
+    server.listen_unix(socket_path(settings.state_dir))
     if settings.listen:
         server.listen_tcp(settings.listen, tls)
     service.environment = {"TASKMETER_TARGET": server.targets[0]}
+    return server
+
+
+async def _serve(settings: Settings) -> int:
+    start_time = time.time()
+    state_dir = settings.state_dir
+    parts = await _build(settings)
+    service = parts.service
+    activity = Activity(time.monotonic)
+    audit = None if settings.audit == "off" else AuditFile(state_dir, settings.audit_max_bytes)
+    server = _rpc(settings, parts, activity, audit, start_time)
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(
+        signal.SIGHUP, _reload, settings, service, parts.keyring
+    )  # a terminal that closes does not end a daemon
     damage: list[str] = []
-    store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
-    loop.add_signal_handler(signal.SIGHUP, _reload, settings, service, keyring)  # a terminal that closes does not end a daemon
+    parts.store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
 
-    await _take_over(state_dir, service, loss)
+    await _take_over(state_dir, service, parts.loss)
     await server.start()
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)
     _announce(state_dir, server.targets, start_time)
-    service.spawn(_after_start(service, executor))
-    watcher = loop.create_task(_leave_when_idle(settings, service, activity, stopping)) if settings.auto else None
+    service.spawn(_after_start(service, parts.executor))
+    background = [loop.create_task(keep_retention(service, settings.retention))]
+    if settings.auto:
+        background.append(loop.create_task(_leave_when_idle(settings, service, activity, stopping)))
     await stopping.wait()
     await _end_work_first(settings, service, stopping)
 
-    if watcher is not None:
-        watcher.cancel()
+    for each in background:
+        each.cancel()
     await server.stop()
     await service.settle_background(SETTLE_SECONDS)
-    meter.close()
-    await executor.close()
-    await store.close()
-    if damage:
-        start_again(state_dir, damage[0])
+    parts.meter.close()
+    await parts.executor.close()
+    await parts.store.close()
     if audit is not None:
         audit.close()
-    (state_dir / "daemon.json").unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    if damage:
+        start_again(state_dir, damage[0])
+    for left in (state_dir / "daemon.json", socket_path(state_dir)):
+        try:
+            left.unlink(missing_ok=True)
+        except OSError as error:  # a disk that became read-only; clients find nobody at home either way
+            log.warning("cannot remove %s: %s", left, error.strerror)
     return 0
 
 

@@ -40,7 +40,9 @@ class Loss:
     """Path of the damaged file; "" if there was none."""
 
 
-def open_store(state_dir: Path, codec: Codec, *, secure_delete: bool = False) -> tuple[SqliteStore, Loss | None]:
+def open_store(
+    state_dir: Path, codec: Codec, ballast_bytes: int, *, secure_delete: bool = False
+) -> tuple[SqliteStore, Loss | None]:
     """Open the database, or a new one in the place of one that is lost; then `rebuild_store` has to fill it.
 
     Raises `UnavailableError` when it cannot be used for a reason that a new one would not mend: full disk, newer schema.
@@ -55,13 +57,13 @@ def open_store(state_dir: Path, codec: Codec, *, secure_delete: bool = False) ->
         _mark(state_dir, loss)
     if loss is None:
         try:
-            return SqliteStore(path, codec, secure_delete=secure_delete), None
+            return SqliteStore(path, codec, ballast_bytes, secure_delete=secure_delete), None
         except DamagedStoreError as error:
             loss = _lose(state_dir, error.message)
     log.error(
         "%s; a new one is built from the task directories%s", loss.why, f", the old one is {loss.aside}" if loss.aside else ""
     )
-    return SqliteStore(path, codec, secure_delete=secure_delete), loss
+    return SqliteStore(path, codec, ballast_bytes, secure_delete=secure_delete), loss
 
 
 async def rebuild_store(state_dir: Path, service: Service, loss: Loss) -> None:

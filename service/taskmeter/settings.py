@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from taskmeter import tariffs
+from taskmeter import retention, tariffs
 from taskmeter.errors import InvalidArgumentError
+from taskmeter.model.retention import Retention
 from taskmeter.model.usage import Tariff
 
 
@@ -67,6 +68,10 @@ class Settings:
     """Whether SIGTERM interrupts all tasks first: "never"; "always"; "auto" if the host or the container goes down with it."""
     encryption_key_file: str = ""
     """If set, arguments, environment and input of tasks are stored encrypted with the keys in it; see `taskmeter.sealing`."""
+    retention: Retention = field(default_factory=Retention)
+    """What is kept of ended tasks; only in the config file, see `taskmeter.retention`."""
+    ballast_bytes: int = 8 * 2**20
+    """Space set aside so that stops, exits and deletes can still be stored on a full disk; 0 = none."""
     auto: bool = False
     """Started by a client: exit after `auto_exit_seconds` without a live task or a call."""
     auto_exit_seconds: float = 600.0
@@ -93,6 +98,7 @@ _ENVIRONMENT = (
     "gpu",
     "drain_on_stop",
     "encryption_key_file",
+    "ballast_bytes",
     "auto_exit_seconds",
     "log_level",
     "log_format",
@@ -111,6 +117,7 @@ def load(flags: Mapping[str, Any]) -> Settings:
         given.update(_read(config))
         given["config"] = config.absolute()
     given["tariffs"] = tariffs.parse(given.get("tariffs", {}))
+    given["retention"] = retention.parse(given.get("retention", {}))
     for name in _ENVIRONMENT:
         value = os.environ.get(f"TASKMETER_{name.upper()}")
         if value:
@@ -153,7 +160,7 @@ def _invalid(name: str, problem: str) -> InvalidArgumentError:
 
 
 def _typed(name: str, value: Any) -> Any:
-    if name in {"tariffs", "config"}:
+    if name in {"tariffs", "config", "retention"}:
         return value
     kind = type(getattr(Settings(Path("/")), name))
     if kind is bool and value in {"0", "1", "true", "false"}:
@@ -179,6 +186,8 @@ def _checked(settings: Settings) -> Settings:
         raise _invalid("cgroup", 'must be "auto", "v1" or "off"')
     if settings.meter_backend not in ("auto", "bpf", "clock", "procfs"):
         raise _invalid("meter_backend", 'must be "auto", "bpf", "clock" or "procfs"')
+    if settings.ballast_bytes < 0:
+        raise _invalid("ballast_bytes", "must be at least 0")
     if settings.tariff not in settings.tariffs:
         raise _invalid("tariff", f"there is no tariff {settings.tariff!r}; known are {', '.join(sorted(settings.tariffs))}")
     if settings.gpu not in ("auto", "off"):

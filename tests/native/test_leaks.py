@@ -31,6 +31,7 @@ from metercore.eta import Eta
 from metercore.gpu import GpuMonitor, probe
 from metercore.history import History
 from metercore.historyfile import check_range, read_history
+from metercore.hole import punch_hole
 from metercore.launch import Launcher
 from metercore.meterpage import read_meter
 from metercore.paths import open_beneath
@@ -438,6 +439,18 @@ def process_meters(directory: Path) -> None:
     failing(ProcessMeter, NOBODY_HAS_THIS_PID)
     failing(ProcessMeter, os.getpid(), backend="magic")
     failing(ProcessMeter, os.getpid(), hz=0.0)
+
+
+@case("hole.punch_hole")
+def holes(directory: Path) -> None:
+    path = directory / "file"
+    path.write_bytes(b"x" * 8192)
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        punch_hole(descriptor, 0, 4096)
+        failing(punch_hole, descriptor, 0, 0)
+    finally:
+        os.close(descriptor)
 
 
 @case("systemmeter.SystemMeter")

@@ -86,6 +86,13 @@ def _daemon(directory: Path, target: str | None, state_dir: str | None) -> Itera
         yield Finding("daemon", Grade.LESS, text, "it is draining and takes no new work")
     else:
         yield Finding("daemon", Grade.FINE, text)
+    kept = f"{info.ended_count} ended tasks, events from {info.first_seq}"
+    if info.store_failure:
+        yield Finding("store", Grade.BROKEN, info.store_failure, "look at the disk, then restart the daemon; tasks live on")
+    elif info.disk_full:
+        yield Finding("store", Grade.BROKEN, f"the disk is full, new tasks are refused; {kept}", "free some space")
+    else:
+        yield Finding("store", Grade.FINE, f"keeps {kept}; bounds: {info.retention or '?'}")
     yield Finding(
         "meter",
         Grade.FINE if info.cpu_source == "cgroup" and info.memory_source == "cgroup" else Grade.LESS,

@@ -27,6 +27,8 @@ class Output:
     data: bytes
     offset: int
     """Where in the stream they stand."""
+    lost_bytes: int = 0
+    """So many right before them are no longer kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class Feed:
                     if self._stopping.is_set():
                         return
                     if chunk.data:
-                        self._queue.put(Output(source, chunk.data, chunk.offset))
+                        self._queue.put(Output(source, chunk.data, chunk.offset, chunk.lost_bytes))
                 return
             except NotFoundError as error:
                 if error.reason != "FILE_NOT_FOUND":

@@ -13,6 +13,7 @@ from taskmeter.cli.output import is_terminal, print_json_line, wants_colour
 from taskmeter.cli.text import decode
 
 if TYPE_CHECKING:
+    from taskmeter.cli.feed import Output
     from taskmeter.client.sync import SyncClient
 
 Show = Callable[[str, bytes, int], None]
@@ -51,24 +52,32 @@ def logs(
         show = _json_shower() if as_json else _shower()
         wanted = {"attempt": attempt, "last_lines": last_lines}
         if follow:
-            for stream, data, offset in _follow(client, token, streams, wanted):
-                show(stream, data, offset)
+            for item in _follow(client, token, streams, wanted):
+                _say_lost(item.stream, item.lost_bytes)
+                show(item.stream, item.data, item.offset)
         else:
             for stream in streams:
                 for chunk in client.read_file(token, stream, **wanted):  # type: ignore[arg-type]
                     if chunk.data:
+                        _say_lost(stream, chunk.lost_bytes)
                         show(stream, chunk.data, chunk.offset)
         show("", b"", 0)
 
 
-def _follow(client: SyncClient, token: str, streams: list[str], wanted: dict[str, Any]) -> Iterator[tuple[str, bytes, int]]:
+def _follow(client: SyncClient, token: str, streams: list[str], wanted: dict[str, Any]) -> Iterator[Output]:
     from taskmeter.cli.feed import Feed, Output
 
     with Feed(client, token, interval_seconds=None, streams=streams, **wanted) as feed:
         while not feed.finished:
             for item in feed.get_all(1.0):
                 if isinstance(item, Output):
-                    yield item.stream, item.data, item.offset
+                    yield item
+
+
+def _say_lost(stream: str, lost_bytes: int) -> None:
+    """Say on stderr that what should come here is no longer kept."""
+    if lost_bytes:
+        click.echo(f"taskmeter: {lost_bytes} bytes of {stream} before this are no longer kept", err=True)
 
 
 def _shower() -> Show:

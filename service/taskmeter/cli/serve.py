@@ -45,9 +45,9 @@ def serve(
 ) -> int:
     """Run the daemon in the foreground; one line beginning with "ready" on stdout says that it serves.
 
-    SIGHUP reads the keys, and the tariffs of the config file, again. SIGTERM or Ctrl-C ends the daemon and leaves the tasks running; the next
-    one takes them over. If tasks are being drained it stays until they have ended, or until a second signal. The exit code is
-    4 if another daemon has the state directory.
+    SIGHUP reads the keys, and the tariffs of the config file, again. SIGTERM or Ctrl-C ends the daemon and leaves the tasks
+    running; the next one takes them over. If tasks are being drained it stays until they have ended, or until a second signal.
+    The exit code is 4 if another daemon has the state directory.
     """
     if drain:
         return _drain(target, state_dir, grace_seconds, as_json=as_json)

@@ -328,3 +328,6 @@ class ServerInfo(View):
     ended_count: int
     meter_backend: str
     tariffs: list[str]
+    disk_full: bool
+    store_failure: str
+    retention: str

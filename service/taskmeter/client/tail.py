@@ -19,6 +19,8 @@ class FileChunk:
     """Size of the file when this was read, in bytes."""
     end: bool
     """Nothing follows."""
+    lost_bytes: int = 0
+    """So many bytes right before `data` are no longer kept: the daemon bounds outputs."""
 
 
 class TailState:
@@ -53,7 +55,8 @@ class TailState:
 
     def accept(self, response: files.ReadFileResponse) -> FileChunk:
         """Take one message in. Raises `OutOfRangeError` when bytes between this and the last one are gone."""
-        if self.offset is not None and response.data and response.offset != self.offset:
+        lost_bytes = self._lost_bytes(response)
+        if self.offset is not None and response.data and response.offset != self.offset and not lost_bytes:
             raise OutOfRangeError(
                 f"{self._request.path} goes on at byte {response.offset}, not at {self.offset}",
                 metadata={"offset": str(self.offset)},
@@ -63,4 +66,15 @@ class TailState:
         if self._request.max_bytes:
             self._left_bytes -= len(response.data)
         self._ended = response.end or (self._request.max_bytes > 0 and self._left_bytes <= 0)
-        return FileChunk(response.data, response.offset, response.size, self._ended)
+        return FileChunk(response.data, response.offset, response.size, self._ended, lost_bytes)
+
+    def _lost_bytes(self, response: files.ReadFileResponse) -> int:
+        """Bytes that should have come before these and were given up; unknown is none."""
+        if not response.HasField("first_available_offset"):
+            return 0
+        expected = self.offset
+        if expected is None:
+            if self._request.HasField("last_lines"):
+                return 0
+            expected = self._request.offset
+        return max(0, response.offset - expected) if expected < response.first_available_offset else 0

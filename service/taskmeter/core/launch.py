@@ -15,7 +15,7 @@ from taskmeter.core.secrets import unseal
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.supervisor import RETRY_SECONDS, settle_unstarted
 from taskmeter.core.terminate import terminate
-from taskmeter.errors import PreconditionError, TaskmeterError
+from taskmeter.errors import PreconditionError, TaskmeterError, UnavailableError
 from taskmeter.model.ids import new_incarnation
 from taskmeter.model.state import State
 from taskmeter.model.task import Cause, Task
@@ -43,6 +43,9 @@ async def launch(service: Service, entry: Entry) -> None:
     order = Launch(task.token, task.attempt, task.incarnation, spec, _environment(service, task), task.target)
     try:
         await service.executor.launch(order)
+    except UnavailableError:  # no descriptors: an accepted task waits for some, in its slot
+        service.call_later(RETRY_SECONDS, _launch_again, service, entry)
+        return
     except OSError as error:
         await settle_unstarted(service, entry, f"the supervisor could not be started: {error.strerror or error}")
         return
@@ -56,6 +59,11 @@ async def launch(service: Service, entry: Entry) -> None:
     if service.draining and stop is None:  # it was accepted just before: the drain has not seen it
         with suppress(PreconditionError):
             await terminate(service, task.token, task.tenant, cause=Cause.INTERRUPT)
+
+
+def _launch_again(service: Service, entry: Entry) -> None:
+    if entry.task.state is State.STARTING and service.live.get(entry.task.token) is entry:
+        service.spawn(launch(service, entry))
 
 
 def pump(service: Service) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from taskmeter.model.event import Event
 from taskmeter.model.queue import Queue
 from taskmeter.model.resources import Resources
+from taskmeter.model.retention import EndedTask
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Attach, Cause, Target, Task, TaskSpec
 from taskmeter.model.usage import Integrals, MetricsHistory, Tariff, Usage
@@ -68,10 +69,50 @@ class Filter:
     queue: str = ""
 
 
+class Upkeep(Protocol):
+    """What retention asks of the store. What changes something raises what `Store.commit` raises."""
+
+    def ended(self, after: tuple[float, str]) -> list[EndedTask]:
+        """Read a page of ended tasks, in order of (end_time, token), that come after this one; empty at the end."""
+
+    def unmeasured(self, limit: int) -> list[tuple[str, int]]:
+        """Read (token, attempt) of ended tasks whose size is not known."""
+
+    def ended_count(self) -> int:
+        """Count the ended tasks."""
+
+    def ended_bytes(self) -> int:
+        """Disk space of all ended tasks, as far as they were measured."""
+
+    async def put_sizes(self, sizes: Sequence[tuple[str, int, int]]) -> None:
+        """Keep (token, attempt, bytes on disk) of ended tasks."""
+
+    async def compact_events(self, before_time: float, before_seq: int) -> int:
+        """Delete the oldest blocks that are older than either, at most a page; returns how many. `first_seq` goes with them."""
+
+    def log_starts(self) -> dict[tuple[str, int, str], int]:
+        """Read the first available offset of each output (token, attempt, name) that lost its head."""
+
+    async def put_log_start(self, token: str, attempt: int, name: str, offset: int) -> None:
+        """Make durable that nothing before `offset` is available."""
+
+
 class Store(Protocol):
     """The durable truth about tasks and events. One writer; a commit is acknowledged when it is on disk."""
 
     store_id: str
+
+    @property
+    def disk_full(self) -> bool:
+        """New tasks are refused until there is room again."""
+
+    @property
+    def failure(self) -> str:
+        """Why nothing more is written by this process; empty while it is."""
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What only retention uses."""
 
     @property
     def head_seq(self) -> int:
@@ -112,7 +153,10 @@ class Store(Protocol):
         """Count the tasks that match."""
 
     def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
-        """Read blocks whose last_seq is at least `from_seq`, in order, at most `limit` of them; of one task if `token`."""
+        """Read blocks whose last_seq is at least `from_seq`, in order, at most `limit` of them; of one task if `token`.
+
+        Raises `OutOfRangeError` EVENTS_COMPACTED when events from there on are no longer all kept.
+        """
 
     def pack(self, task: Task, spec: bytes) -> bytes:
         """Encode a task that is being accepted, for its directory: a new store gets it back from there."""
@@ -288,7 +332,8 @@ class Executor(Protocol):
     async def launch(self, launch: Launch) -> None:
         """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
 
-        Raises `OSError` when it cannot be spawned at all; then the attempt has been claimed by us and never runs.
+        Raises `OSError` when it cannot be spawned at all; then the attempt has been claimed by us and never runs. Raises
+        `UnavailableError` when it cannot just now; then nothing has happened.
         """
 
     def order_stop(self, token: str, attempt: int, cause: Cause, grace_seconds: float, serial: int) -> None:
@@ -323,6 +368,24 @@ class Executor(Protocol):
 
     async def remove(self, token: str) -> None:
         """Delete every file of the task."""
+
+    def discard(self, token: str) -> None:
+        """Move the files of a task out of sight, in one step. A later daemon deletes them if `remove_discarded` never comes."""
+
+    def take_back(self, token: str) -> None:
+        """Undo `discard`."""
+
+    async def remove_discarded(self, tokens: Sequence[str]) -> None:
+        """Delete what was discarded."""
+
+    async def sizes(self, tokens: Sequence[str]) -> list[int]:
+        """Measure the disk space in bytes of the files of these tasks."""
+
+    def log_bytes(self, token: str, attempt: int, name: str) -> int:
+        """Size of an output, `stdout` or `stderr`; 0 when there is none."""
+
+    async def punch_log(self, token: str, attempt: int, name: str, end: int) -> None:
+        """Give the disk space of an output up to `end` back; offsets stay what they are. Raises `OSError`."""
 
     def path_of(self, token: str, attempt: int, name: str) -> str:
         """Absolute path of `stdout`, `stderr` or another entry of the task's own directory."""

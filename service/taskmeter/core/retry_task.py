@@ -7,7 +7,7 @@ from taskmeter.core.next_attempt import fields_of_next_attempt
 from taskmeter.core.secrets import unseal
 from taskmeter.core.service import Service
 from taskmeter.core.start_task import copy_of, prepare, start_task
-from taskmeter.errors import PreconditionError, UnavailableError
+from taskmeter.errors import NotFoundError, PreconditionError, UnavailableError
 from taskmeter.model.state import RETRYABLE, State
 
 
@@ -34,6 +34,8 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool)
         )
     if service.draining:
         raise UnavailableError("the daemon is draining and accepts no new work", reason="DRAINING")
+    if token in service.deleting:
+        raise NotFoundError("the task is being deleted")
     if token in service.retrying:
         raise PreconditionError("the task is being retried already", reason="NOT_RETRYABLE")
     unseal(service, task)  # without its key it could not run: then it stays as it ended

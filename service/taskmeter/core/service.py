@@ -95,8 +95,11 @@ class Service:
         """By name; "" is what tasks get that name none. Read at acceptance: a task keeps its prices."""
         self.sealer: Sealer | None = None
         """If set, what tasks are given is stored encrypted."""
+        self.deleting: set[str] = set()
+        """Tasks whose files and rows are being deleted; nothing else may begin with them."""
+        self.log_starts: dict[tuple[str, int, str], int] = store.upkeep.log_starts()
+        """First available byte of each output (token, attempt, name) whose head was given up."""
         self.draining = False
-        self.ended_count = 0
         self._ended: OrderedDict[str, tuple[Task, bytes]] = OrderedDict()
         self._background: set[asyncio.Task[Any]] = set()
         store.set_listener(self.on_committed)
@@ -115,7 +118,6 @@ class Service:
             entry.static = None
             self._ended.pop(task.token, None)
             if task.ended and self.live.pop(task.token, None) is not None:
-                self.ended_count += 1
                 self.on_ended(task)
             waiters, entry.waiters = entry.waiters, []
             for waiter in waiters:

@@ -12,27 +12,29 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
 from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource, Stored
-from taskmeter.errors import LimitError, PreconditionError
+from taskmeter.errors import LimitError, PreconditionError, UnavailableError
 from taskmeter.executors import limits, taskdir
 from taskmeter.executors.cgroups import Cgroups, Places, discover
+from taskmeter.executors.disk import disk_bytes, log_bytes, punch_log
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.records import drop_input, last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
 from taskmeter.executors.size import allocated_bytes
+from taskmeter.executors.spares import Spares
 from taskmeter.executors.stored import rewrite_record, stored_attempts
 from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
-from taskmeter.executors.watch import Watch, Watches, tell
+from taskmeter.executors.watch import NO_DESCRIPTORS, Watch, Watches, tell
 from taskmeter.model.resources import Resources
 from taskmeter.model.task import Attach, Cause
 
@@ -43,8 +45,7 @@ REMOVE_TRIES = 10
 """With doubled pauses that is 20 s: a cgroup is busy until its last zombie has been reaped."""
 
 _NS = 1_000_000_000
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class LocalExecutor:
         self._base_env = base_environment(os.environ)
         self._cgroups = Cgroups()
         self._watches = Watches()
+        self._spares = Spares()
         self._listener: Callable[[str, int], None] = lambda _token, _attempt: None
         self._requests: dict[int, tuple[Watch | None, asyncio.Future[None] | None, Callable[[int], None] | None]] = {}
         self._next_request = 0
@@ -98,6 +100,7 @@ class LocalExecutor:
         shim = install_shim(self._state_dir, self._packaged_shim)
         self._cgroups = discover(self._state_dir, self._store_id, self._cgroup_setting)
         self._trash = Trash(self._state_dir)
+        self._left_in_trash = self._trash.names()
         self._hints = Hints(hints_path(self._state_dir))
         self._launcher = Launcher(os.fsencode(shim))
         self._loop.add_reader(self._hints.fileno(), self._on_hints)
@@ -109,7 +112,7 @@ class LocalExecutor:
     def tidy(self) -> None:
         """Remove, in the background, what earlier daemons could not: cgroups of attempts that are over, deleted tasks' files."""
         self._remover.submit(self._cgroups.sweep, self._is_over)
-        self._remover.submit(self._trash.empty)
+        self._remover.submit(self._trash.delete_named, self._left_in_trash)
 
     @property
     def cgroups(self) -> Cgroups:
@@ -175,6 +178,8 @@ class LocalExecutor:
         except OSError as error:
             watch.alive = False
             self._watches.drop(watch)
+            if error.errno in NO_DESCRIPTORS:
+                raise UnavailableError("no descriptors are left to start a task with", reason="STORE_UNAVAILABLE") from error
             end = taskdir.Exit(
                 ExitKind.EXEC_FAILED,
                 launch.incarnation,
@@ -264,9 +269,10 @@ class LocalExecutor:
         watch = self._watches.get(token, attempt)
         alive = watch is not None and watch.alive  # looked at before the records: what a dead shim wrote is there to read
         try:
-            facts = read_facts(self._directory(token, attempt), self._boot_id, alive=alive)
+            directory = self._directory(token, attempt)
+            facts = self._spares.lend(lambda: read_facts(directory, self._boot_id, alive=alive))
         except OSError as error:
-            if error.errno not in _NO_DESCRIPTORS or not self._started:
+            if error.errno not in NO_DESCRIPTORS or not self._started:
                 raise
             # Nothing can be read just now, so nothing new is known, above all not that its shim is dead. Look again.
             assert self._loop is not None
@@ -334,13 +340,14 @@ class LocalExecutor:
 
     def order_stop(self, token: str, attempt: int, cause: Cause, grace_seconds: float, serial: int) -> None:
         directory = self._directory(token, attempt)
-        write_order(directory, taskdir.Control(serial, int(cause), max(0, int(grace_seconds * _NS))))
+        order = taskdir.Control(serial, int(cause), max(0, int(grace_seconds * _NS)))
+        self._spares.lend(lambda: write_order(directory, order))
         watch = self._watches.get(token, attempt)
         if watch is not None and watch.alive:
             watch.ordered = True
             watch.tell()
             return
-        _, pidfd = open_owner(directory)
+        _, pidfd = self._spares.lend(lambda: open_owner(directory))
         if pidfd >= 0:
             tell(pidfd)
             os.close(pidfd)
@@ -380,9 +387,33 @@ class LocalExecutor:
         self._launcher.remove_cgroups(self._next_request, os.fsencode(cgroups.v2), tuple(map(os.fsencode, cgroups.v1)))
 
     async def remove(self, token: str) -> None:
-        assert self._loop is not None
+        self.discard(token)
+        await self.remove_discarded([token])
+
+    def discard(self, token: str) -> None:
         self._trash.put(os.fsdecode(taskdir.task_path(self._state, token)))
-        await self._loop.run_in_executor(self._remover, self._trash.empty)
+
+    def take_back(self, token: str) -> None:
+        self._trash.take_back(os.fsdecode(taskdir.task_path(self._state, token)))
+
+    async def remove_discarded(self, tokens: Sequence[str]) -> None:
+        assert self._loop is not None
+        await self._loop.run_in_executor(self._remover, self._trash.delete_named, list(tokens))
+
+    async def sizes(self, tokens: Sequence[str]) -> list[int]:
+        assert self._loop is not None
+        paths = [taskdir.task_path(self._state, token) for token in tokens]
+        return await self._loop.run_in_executor(self._remover, lambda: [disk_bytes(path) for path in paths])
+
+    def log_bytes(self, token: str, attempt: int, name: str) -> int:
+        return log_bytes(self._log_path(token, attempt, name))
+
+    async def punch_log(self, token: str, attempt: int, name: str, end: int) -> None:
+        assert self._loop is not None
+        await self._loop.run_in_executor(self._remover, punch_log, self._log_path(token, attempt, name), end)
+
+    def _log_path(self, token: str, attempt: int, name: str) -> bytes:
+        return self._directory(token, attempt) + b"/task/" + name.encode()
 
     async def close(self) -> None:
         if not self._started:
@@ -395,6 +426,7 @@ class LocalExecutor:
         self._launcher.close()
         self._hints.close()
         self._watches.close()
+        self._spares.close()
         self._remover.shutdown(wait=True, cancel_futures=True)
         self._cgroups.close()
         for _, done, _ in self._requests.values():
@@ -446,8 +478,11 @@ class LocalExecutor:
         for watch in self._watches.all():
             if watch.settled:
                 continue
-            found = not watch.alive and self._watches.attach_owner(watch)  # no descriptor was left when it was adopted
-            if found or self._watches.check(watch) or not watch.seen_started:
+            unseen = watch.unseen
+            found = (unseen or not watch.alive) and self._watches.attach_owner(
+                watch
+            )  # no descriptor was left when it was adopted
+            if found or (unseen and not watch.alive) or self._watches.check(watch) or not watch.seen_started:
                 self._listener(watch.token, watch.attempt)
             elif not watch.seen_ended:
                 stamp = _modified_ns(watch.directory + b"/exit")

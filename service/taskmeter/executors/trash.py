@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -15,7 +16,7 @@ class Trash:
         self._directory.mkdir(mode=0o700, exist_ok=True)
 
     def put(self, path: str) -> None:
-        """Move a directory here; nothing when it does not exist."""
+        """Move a directory here, in one step; nothing when it does not exist. It is not deleted before `delete_named`."""
         target = self._directory / os.path.basename(path)
         if target.exists():
             self.delete(target)
@@ -24,10 +25,25 @@ class Trash:
         except FileNotFoundError:
             pass
 
+    def take_back(self, path: str) -> None:
+        """Move a directory back to where `put` found it; nothing when it is not here."""
+        try:
+            os.rename(self._directory / os.path.basename(path), path)
+        except FileNotFoundError:
+            pass
+
+    def names(self) -> list[str]:
+        """What is here: after a start, what an earlier daemon was killed over."""
+        return os.listdir(self._directory)
+
+    def delete_named(self, names: Iterable[str]) -> None:
+        """Delete for good. May take long: not for the loop's thread."""
+        for name in names:
+            self.delete(self._directory / name)
+
     def empty(self) -> None:
-        """Delete everything that is here. May take long: not for the loop's thread."""
-        for entry in self._directory.iterdir():
-            self.delete(entry)
+        """Delete everything that is here."""
+        self.delete_named(self.names())
 
     def delete(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)

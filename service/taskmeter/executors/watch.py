@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from metercore.attempt import open_owner
 from taskmeter.executors.cgroups import Places
 from taskmeter.executors.taskdir import ShimStatus
+
+NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +33,8 @@ class Watch:
     """None = not known, look for them."""
     seen_started: bool = False
     seen_ended: bool = False
+    unseen: bool = False
+    """Whether its shim lives could not be looked up, for lack of descriptors; it counts as alive until it can."""
     exit_stamp_ns: int = 0
     """Modification time of the exit record when the sweep last looked."""
 
@@ -78,8 +83,15 @@ class Watches:
             watch.tell()
 
     def attach_owner(self, watch: Watch) -> bool:
-        """Give a watch the shim that holds the attempt's lock; False when nobody does."""
-        pid, pidfd = open_owner(watch.directory)
+        """Give a watch the shim that holds the attempt's lock; False when nobody does, or nobody could look."""
+        try:
+            pid, pidfd = open_owner(watch.directory)
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS:
+                raise
+            watch.alive = watch.unseen = True  # of a shim that may live, nothing may be concluded
+            return False
+        watch.unseen = False
         if pidfd < 0:
             watch.alive = False
             return False
@@ -105,7 +117,14 @@ class Watches:
             if os.waitid(os.P_PID, watch.pid, os.WEXITED | os.WNOHANG) is None:
                 return False
         except ChildProcessError:
-            if open_owner(watch.directory)[0]:
+            try:
+                owner, pidfd = open_owner(watch.directory)
+            except OSError as error:
+                if error.errno not in NO_DESCRIPTORS:
+                    raise
+                return False
+            if owner:
+                os.close(pidfd)
                 return False
         self._ended(watch, None)
         return True

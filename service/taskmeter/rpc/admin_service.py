@@ -33,6 +33,8 @@ class ServerFacts:
     cpu_source: str
     memory_source: str
     auto_started: bool
+    retention: str = ""
+    """The bounds on what is kept, in words."""
 
 
 class AdminServicer:
@@ -72,7 +74,7 @@ class AdminServicer:
             running_count=len(service.scheduler.running),
             waiting_count=service.scheduler.waiting_count + len(service.not_due),
             max_running_count=service.scheduler.max_running,
-            ended_count=service.ended_count,
+            ended_count=service.store.upkeep.ended_count(),
             head_seq=service.hub.head_seq,
             first_seq=service.store.first_seq,
             state_directory=facts.state_directory,
@@ -84,6 +86,9 @@ class AdminServicer:
             auto_started=facts.auto_started,
             meter_backend=self._meter_backend(),
             tariffs=sorted({tariff.label for tariff in service.tariffs.values()}),
+            disk_full=service.store.disk_full,
+            store_failure=service.store.failure,
+            retention=facts.retention,
         )
 
     async def drain(self, request: pb.DrainRequest, caller: Caller) -> pb.DrainResponse:

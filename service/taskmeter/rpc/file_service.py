@@ -12,6 +12,7 @@ from taskmeter.model.state import State
 from taskmeter.model.task import Task
 from taskmeter.rpc.auth import Caller
 from taskmeter.rpc.convert.checks import Checks, checked_token
+from taskmeter.rpc.kept_output import kept_offset
 from taskmeter.rpc.methods import Context, Method, Stream
 from taskmeter.v1 import file_service_pb2 as pb
 
@@ -93,15 +94,23 @@ class FileServicer:
     async def _copy(self, request: pb.ReadFileRequest, caller: Caller, context: Context, attempt: int, descriptor: int) -> None:
         offset = request.offset
         if request.HasField("last_lines"):
-            offset = offset_of_last_lines(descriptor, request.last_lines)
+            offset = offset_of_last_lines(
+                descriptor, request.last_lines, self._service.log_starts.get((request.token, attempt, request.path), 0)
+            )
+        key = (request.token, attempt, request.path)
+        starts = self._service.log_starts
         left = request.max_bytes or -1
         while True:
             running = self._running(request.token, caller.tenant, attempt)  # asked before reading: what it wrote last is seen
+            offset = kept_offset(descriptor, offset, starts.get(key, 0))
             data = os.pread(descriptor, CHUNK_BYTES if left < 0 else min(left, CHUNK_BYTES), offset)
+            if offset < starts.get(key, 0):
+                continue  # the head was cut off while it was read: what was read may be of the hole
             if data:
                 left -= len(data) if left > 0 else 0
                 size = max(os.fstat(descriptor).st_size, offset + len(data))
-                await context.write(pb.ReadFileResponse(data=data, offset=offset, size=size).SerializeToString())
+                piece = pb.ReadFileResponse(data=data, offset=offset, size=size, first_available_offset=starts.get(key))
+                await context.write(piece.SerializeToString())
                 offset += len(data)
                 if left:
                     continue
@@ -109,7 +118,8 @@ class FileServicer:
                 await self._wait_for_growth(request.token)
                 continue
             size = os.fstat(descriptor).st_size
-            await context.write(pb.ReadFileResponse(offset=offset, size=size, end=True).SerializeToString())
+            piece = pb.ReadFileResponse(offset=offset, size=size, end=True, first_available_offset=starts.get(key))
+            await context.write(piece.SerializeToString())
             return
 
     async def _wait_for_growth(self, token: str) -> None:
@@ -120,14 +130,17 @@ class FileServicer:
             await asyncio.sleep(FOLLOW_POLL_SECONDS)
 
 
-def offset_of_last_lines(descriptor: int, count: int) -> int:
-    """Return where the last `count` lines begin; a last line without a newline counts."""
+def offset_of_last_lines(descriptor: int, count: int, first_available: int = 0) -> int:
+    """Return where the last `count` lines begin; a last line without a newline counts.
+
+    Nothing before `first_available` is read; 0 when not so many lines begin behind it.
+    """
     end = os.fstat(descriptor).st_size
     if count == 0:
         return end
     position, newlines = end, 0
-    while position > 0:
-        start = max(0, position - CHUNK_BYTES)
+    while position > first_available:
+        start = max(first_available, position - CHUNK_BYTES)
         block = os.pread(descriptor, position - start, start)
         cut = len(block)
         if position == end and block.endswith(b"\n"):

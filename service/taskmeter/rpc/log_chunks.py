@@ -9,6 +9,7 @@ from taskmeter.core.service import Service
 from taskmeter.errors import NotFoundError
 from taskmeter.model.task import Task
 from taskmeter.rpc.convert.frame import EVENTS, frame
+from taskmeter.rpc.kept_output import kept_offset
 from taskmeter.rpc.stream_request import Subscription
 from taskmeter.v1 import event_pb2, item_pb2  # noqa: F401  # item: needed by event's descriptor pool
 
@@ -68,12 +69,14 @@ class LogChunks:
         if self._size(*key) <= offset:
             return []
         frames = []
+        starts = self._service.log_starts
         descriptor = os.open(self._service.executor.path_of(*key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             for _ in range(CHUNKS_PER_TURN):
+                offset = kept_offset(descriptor, offset, starts.get(key, 0))
                 data = os.pread(descriptor, CHUNK_BYTES, offset)
-                if not data:
-                    break
+                if not data or offset < starts.get(key, 0):
+                    break  # in the second case the head was cut off while it was read: begin anew next time
                 event = event_pb2.Event(time=time.time(), token=task.token, attempt=attempt, tags=task.tags)
                 event.log.stream = number
                 event.log.offset = offset

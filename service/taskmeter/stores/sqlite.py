@@ -12,32 +12,56 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
 from taskmeter.core.ports import Block, Change, Codec, Filter
-from taskmeter.errors import LimitError, TaskmeterError, UnavailableError
+from taskmeter.errors import LimitError, OutOfRangeError, TaskmeterError, UnavailableError
 from taskmeter.model.queue import Queue
 from taskmeter.model.task import Task
+from taskmeter.stores.ballast import Ballast
 from taskmeter.stores.damage import DAMAGE, DamagedStoreError, looks_cut
+from taskmeter.stores.failure import Failure, describe, kind_of, reads
 from taskmeter.stores.frames import split_frames
 from taskmeter.stores.migrate import migrate
 from taskmeter.stores.queries import load_queries
 from taskmeter.stores.record import TaskRecords
 from taskmeter.stores.rows import attempt_row, decode_task, encode_map, insert_row, update_row
+from taskmeter.stores.upkeep import SqliteUpkeep
 
 MAX_BATCH = 512
 """Changes per transaction (measured: 106k events/s at batches of 20, 236k at 200; more only adds latency)."""
 
 WAL_AUTOCHECKPOINT_PAGES = 4000
+FULL_AUTOCHECKPOINT_PAGES = 64
+"""While the ballast is released, the log must not eat up the room it gave."""
+
+BALLAST_RETRY_SECONDS = 1.0
 
 Committed = list[tuple[Task, Block | None]]
-Statement = tuple[str, tuple[Any, ...]]
-"""SQL and its values, besides the changes of tasks."""
-_Job = tuple[Sequence[Change], "asyncio.Future[Committed]", Sequence[Statement]]
+
+
+class _Job(NamedTuple):
+    """A commit that is waited for."""
+
+    changes: Sequence[Change]
+    future: asyncio.Future[Committed]
+
+    @property
+    def starts(self) -> bool:
+        """It accepts a new task: what a full disk refuses even while other commits still find room."""
+        return any(change.spec is not None for change in self.changes)
+
+
+class _Work(NamedTuple):
+    """A transaction of the store's own, apart from the commits."""
+
+    run: Callable[[], Any]
+    future: asyncio.Future[Any]
+
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +69,18 @@ log = logging.getLogger(__name__)
 class SqliteStore:
     """Implements `core.ports.Store` on one database file."""
 
-    def __init__(self, path: Path, codec: Codec, *, secure_delete: bool = False) -> None:
-        """Open or create the database and start the writer thread. `secure_delete`: overwrite what is deleted.
+    def __init__(self, path: Path, codec: Codec, ballast_bytes: int = 0, *, secure_delete: bool = False) -> None:
+        """Open or create the database and start the writer thread.
+
+        Args:
+            path: of the database file.
+            codec: to read and write what the contract defines.
+            ballast_bytes: size of a file beside it that is given up when the disk is full.
+            secure_delete: overwrite what is deleted.
 
         Raises `DamagedStoreError` if it is not what was written, `UnavailableError` if it cannot be used for another reason.
         """
+        self._ballast = Ballast(path.parent / "ballast", ballast_bytes)
         self._codec = codec
         self._queries = load_queries()
         self._path = path
@@ -66,9 +97,12 @@ class SqliteStore:
             raise
         self._written_head = self._head  # the writer thread's own
         self._listener: Callable[[Committed], None] = lambda _: None
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | _Work | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken: str = ""
+        self.damaged = False
+        """The database is corrupt: it has to be rebuilt from the task directories."""
+        self.upkeep = SqliteUpkeep(self._reading, self._writing, self._queries, self._in_transaction)
         self._thread = Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -106,56 +140,113 @@ class SqliteStore:
         self._listener = on_committed
 
     @property
+    def disk_full(self) -> bool:
+        return self._ballast.released
+
+    @property
+    def failure(self) -> str:
+        return self._broken
+
+    @property
     def head_seq(self) -> int:
         return self._head
 
     @property
+    @reads
     def first_seq(self) -> int:
         return int(self._meta("first_seq"))
 
     # ------------------------------------------------------------------------------------------------ writing
 
     async def commit(self, changes: Sequence[Change]) -> Committed:
-        return await self._commit(changes)
+        future: asyncio.Future[Committed] = self._usable_loop().create_future()
+        self._jobs.put(_Job(changes, future))
+        return await asyncio.shield(future)
 
     async def put_queue(self, queue: Queue) -> None:
         values = (queue.tenant, queue.name, queue.max_running, queue.max_waiting, int(queue.paused), queue.create_time)
-        await self._commit((), (self._queries["put_queue"], values))
+        await self._in_transaction(lambda: self._writing.execute(self._queries["put_queue"], values))
 
-    async def _commit(self, changes: Sequence[Change], *statements: Statement) -> Committed:
+    async def _in_transaction(self, run: Callable[[], Any]) -> Any:
+        """Call `run` on the writer thread, in a transaction of its own. Raises what `commit` raises."""
+        future: asyncio.Future[Any] = self._usable_loop().create_future()
+        self._jobs.put(_Work(run, future))
+        return await asyncio.shield(future)
+
+    def _usable_loop(self) -> asyncio.AbstractEventLoop:
         if self._broken:
             raise UnavailableError(self._broken, reason="STORE_UNAVAILABLE")
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         self._live = None
-        future: asyncio.Future[Committed] = self._loop.create_future()
-        self._jobs.put((changes, future, statements))
-        return await asyncio.shield(future)
+        return self._loop
 
     def _write_forever(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            batch = [job]
-            last = False
-            while len(batch) < MAX_BATCH and not self._jobs.empty():
-                more = self._jobs.get()
-                if more is None:
-                    last = True
+        last = False
+        while not last:
+            try:
+                job = self._jobs.get(timeout=BALLAST_RETRY_SECONDS if self._ballast.released else None)
+            except Empty:
+                self._find_room()
+                continue
+            batch: list[_Job] = []
+            while isinstance(job, _Job):
+                batch.append(job)
+                if len(batch) == MAX_BATCH or self._jobs.empty():
                     break
-                batch.append(more)
-            self._write(batch)
-            if last:
-                break
+                job = self._jobs.get()
+            if batch:
+                self._write(batch)
+            if isinstance(job, _Work):
+                self._work(job)
+            last = job is None
 
-    def _write(self, batch: list[_Job]) -> None:
+    def _work(self, work: _Work) -> None:
         assert self._loop is not None
+        head = self._written_head
+        try:
+            if self._broken:
+                raise UnavailableError(self._broken, reason="STORE_UNAVAILABLE")
+            self._writing.execute("BEGIN IMMEDIATE")
+            result = work.run()
+            self._writing.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001  # becomes the answer
+            failure = self._failed(head, error)
+            self._loop.call_soon_threadsafe(_fail, [work], failure)
+        else:
+            self._loop.call_soon_threadsafe(_finish, work.future, result)
+
+    def _find_room(self) -> bool:
+        """Take the ballast again if the disk has room; tells whether new tasks may be accepted."""
+        if self._ballast.released and self._ballast.restore():
+            self._writing.wal_autocheckpoint(WAL_AUTOCHECKPOINT_PAGES)
+        return not self._ballast.released
+
+    def _make_room(self) -> bool:
+        """On a full disk: release the ballast, and reuse the log's room. Tells whether it is worth to try again."""
+        released = self._ballast.release()
+        try:
+            self._writing.wal_autocheckpoint(FULL_AUTOCHECKPOINT_PAGES)
+            self._writing.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.Error:
+            return released
+        return True
+
+    def _write(self, batch: list[_Job], *, second: bool = False) -> None:
+        assert self._loop is not None
+        if self._broken:
+            self._loop.call_soon_threadsafe(_fail, batch, UnavailableError(self._broken, reason="STORE_UNAVAILABLE"))
+            return
+        if self._ballast.released and any(job.starts for job in batch) and not self._find_room():
+            self._loop.call_soon_threadsafe(_fail, [job for job in batch if job.starts], _disk_full())
+            batch = [job for job in batch if not job.starts]
+            if not batch:
+                return
         head = self._written_head
         execute = self._writing.execute
         try:
             execute("BEGIN IMMEDIATE")
-            results = [[self._put(change) for change in changes] for changes, _, _ in batch]
-            for _, _, statements in batch:
-                for sql, values in statements:
-                    execute(sql, values)
+            results = [[self._put(change) for change in changes] for changes, _ in batch]
             if self._written_head != head:
                 execute(self._queries["put_meta"], ("head_seq", self._written_head))
             execute("COMMIT")
@@ -167,8 +258,11 @@ class SqliteStore:
             for job in batch:  # one bad change must not take the others with it
                 self._write([job])
         except Exception as error:  # noqa: BLE001  # becomes the answer of every waiting commit
-            self._roll_back(head)
-            self._loop.call_soon_threadsafe(_fail, batch, self._translate(error))
+            failure = self._failed(head, error)
+            if isinstance(failure, LimitError) and not second and self._make_room():
+                self._write(batch, second=True)
+            else:
+                self._loop.call_soon_threadsafe(_fail, batch, failure)
         else:
             self._loop.call_soon_threadsafe(self._deliver, batch, results, self._written_head)
 
@@ -196,7 +290,8 @@ class SqliteStore:
             )
         if change.delete:
             execute(queries["delete_task"], (task.token,))
-            execute(queries["delete_attempts"], (task.token,))
+            for query in ("delete_attempts", "delete_size", "delete_log_starts"):
+                execute(queries[query], (task.token,))
             return task, block
         if change.new_spec is not None:
             execute(queries["set_spec"], (change.new_spec, task.token))
@@ -213,26 +308,42 @@ class SqliteStore:
 
     def _deliver(self, batch: list[_Job], results: list[Committed], head: int) -> None:
         self._head = head
-        for (_, future, _), result in zip(batch, results, strict=True):
+        for (_, future), result in zip(batch, results, strict=True):
             self._listener(result)
             if not future.done():
                 future.set_result(result)
 
+    def _failed(self, head: int, error: Exception) -> TaskmeterError:
+        """Undo the transaction that `error` ended, and return what to answer."""
+        translated = self._translate(error)  # first: undoing changes the errno that the connection remembers
+        try:
+            self._roll_back(head)
+        except apsw.Error as again:
+            self._stop(again)
+        return translated
+
     def _translate(self, error: Exception) -> TaskmeterError:
-        if isinstance(error, apsw.FullError):
-            return LimitError(
-                "the disk that holds the state directory is full; nothing was changed",
-                reason="DISK_FULL",
-                hint="free some space, or delete ended tasks with `taskmeter rm`",
-                retry_after_seconds=5.0,
-            )
-        log.error("store: %s", error, exc_info=error)
-        if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError | apsw.ReadOnlyError | apsw.CantOpenError):
-            self._broken = "the store cannot be written any more; running tasks are not affected"
-            if isinstance(error, DAMAGE):
+        if isinstance(error, TaskmeterError):
+            return error
+        kind = kind_of(error, self._writing.system_errno)
+        if kind is Failure.FULL:
+            return _disk_full()
+        if kind is Failure.TEMPORARY:
+            log.error("the store could not be written: %s", describe(error))
+        else:
+            self._stop(error)
+            if kind is Failure.DAMAGED:
                 assert self._loop is not None
-                self._loop.call_soon_threadsafe(self._damaged, str(error))
-        return UnavailableError("the store could not be written; nothing was changed", reason="STORE_UNAVAILABLE")
+                self.damaged = True
+                self._loop.call_soon_threadsafe(self._damaged, describe(error))
+        return UnavailableError(
+            self._broken or "the store could not be written", reason="STORE_UNAVAILABLE", retry_after_seconds=1.0
+        )
+
+    def _stop(self, error: Exception) -> None:
+        """Write nothing more: what is on disk cannot be known any more. What was acknowledged was there before."""
+        log.critical("the store is stopped until the daemon is restarted: %s", describe(error))
+        self._broken = "the store cannot be written any more; running tasks are not affected"
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -278,12 +389,15 @@ class SqliteStore:
         rows: list[Any] = self._reading.execute(self._queries["queues"]).fetchall()
         return [Queue(tenant, name, running, waiting, bool(paused), at) for tenant, name, running, waiting, paused, at in rows]
 
+    @reads
     def load(self, token: str) -> Task | None:
         return self._task("get_task", (token,))
 
+    @reads
     def find_key(self, tenant: str, idempotency_key: str) -> Task | None:
         return self._task("task_of_key", (tenant, idempotency_key))
 
+    @reads
     def load_live(self) -> list[Task]:
         live, self._live = self._live, None  # read while opening; only the first call is before the first commit
         return self._read_live() if live is None else live
@@ -292,6 +406,7 @@ class SqliteStore:
         rows = self._reading.execute(self._queries["live_tasks"]).fetchall()
         return [decode_task(row, self._codec.decode_spec) for row in rows]
 
+    @reads
     def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:
         where, values = _where(wanted)
         if after is not None:
@@ -300,10 +415,12 @@ class SqliteStore:
         statement = f"{self._queries['list_tasks']} {where} ORDER BY t.create_time DESC, t.token DESC LIMIT {int(limit)}"
         return self._tasks(statement, values)
 
+    @reads
     def count(self, wanted: Filter) -> int:
         where, values = _where(wanted)
         return int(self._rows(f"{self._queries['count_tasks']} {where}", values)[0][0])
 
+    @reads
     def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
         if token:
             values: tuple[Any, ...] = (token, from_seq, limit)
@@ -312,6 +429,14 @@ class SqliteStore:
             # The block that holds from_seq may begin before it.
             begin = self._rows(self._queries["block_holding"], (from_seq,))[0][0]
             rows = self._rows(self._queries["read_blocks"], (begin or from_seq, limit))
+        # Asked after reading: whatever was deleted while we read is then known to be gone, and never skipped in silence (G8).
+        first = self.first_seq
+        if from_seq < first:
+            raise OutOfRangeError(
+                f"events before seq {first} are no longer kept",
+                metadata={"first_available_seq": str(first)},
+                hint="start again with snapshot_first",
+            )
         blocks = (Block(r[0], r[1], r[2], json.loads(r[3]), r[4], split_frames(r[5]), r[6]) for r in rows)
         return [block for block in blocks if block.last_seq >= from_seq]
 
@@ -322,10 +447,24 @@ class SqliteStore:
         self._writing.close()
 
 
-def _fail(batch: list[_Job], error: TaskmeterError) -> None:
-    for _, future, _ in batch:
+def _fail(batch: Sequence[_Job | _Work], error: TaskmeterError) -> None:
+    for _, future in batch:
         if not future.done():
             future.set_exception(error)
+
+
+def _finish(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _disk_full() -> LimitError:
+    return LimitError(
+        "the disk that holds the state directory is full; nothing was changed",
+        reason="DISK_FULL",
+        hint="free some space, or delete ended tasks with `taskmeter rm`",
+        retry_after_seconds=5.0,
+    )
 
 
 def _open(path: Path) -> apsw.Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ import pytest
 from metercore.attempt import open_owner
 from taskmeter.executors import taskdir
 from taskmeter.executors.taskdir import ExitKind, ShimStatus
-from tests.attempts import Attempts
+from taskmeter.executors.watch import Watch, Watches
+from tests.attempts import Attempts, no_descriptors
 from tests.native.shim.conftest import MakeAttempts
 from tests.native.shim.direct import INCARNATION, block_for, exit_record, gone_record, make_attempt, run_shim, start_shim
 from tests.native.shim.hostile import script
@@ -220,3 +222,22 @@ async def test_preallocated_records_survive_a_full_disk(attempts: Attempts) -> N
     assert (attempt.directory / "task" / "report").stat().st_size == 4096
     await attempt.over()
     assert (attempt.directory / "exit").stat().st_size == taskdir.PAGE_BYTES
+
+
+async def test_g3_a_living_shim_is_not_taken_for_dead_for_lack_of_descriptors(attempts: Attempts) -> None:
+    """A daemon that adopts it just then looks again until it can see, and does not say LOST meanwhile."""
+    attempt = await attempts.run("sleep", "1000")
+    await attempt.started()
+    watches = Watches()
+    watch = watches.add(Watch(attempt.token, 1, os.fsencode(attempt.directory)))
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files") as caught:
+        open_owner(os.fsencode(attempt.directory))
+    assert caught.value.errno == errno.EMFILE
+    with no_descriptors():
+        assert not watches.attach_owner(watch)
+    assert (watch.alive, watch.unseen) == (True, True)
+    assert watches.attach_owner(watch)
+    assert (watch.alive, watch.unseen, watch.pidfd >= 0) == (True, False, True)
+    watches.close()
+    attempt.stop(0.0)
+    await attempt.over()

@@ -55,3 +55,16 @@ def test_the_same_name_twice_is_deleted_twice(trash: Trash, tmp_path: Path) -> N
         trash.put(str(tmp_path / "tk_a"))
     trash.empty()
     assert os.listdir(tmp_path / "trash") == []
+
+
+def test_what_was_put_there_can_be_taken_back_until_it_is_named_for_deletion(trash: Trash, tmp_path: Path) -> None:
+    for name in ("tk_a", "tk_b"):
+        (tmp_path / name / "0").mkdir(parents=True)
+        trash.put(str(tmp_path / name))
+    assert sorted(trash.names()) == ["tk_a", "tk_b"]
+    trash.delete_named(["tk_b"])
+    trash.take_back(str(tmp_path / "tk_a"))
+    trash.take_back(str(tmp_path / "tk_b"))
+    assert (tmp_path / "tk_a" / "0").is_dir()
+    assert not (tmp_path / "tk_b").exists()
+    assert trash.names() == []

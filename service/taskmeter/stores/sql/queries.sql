@@ -75,3 +75,41 @@ ON CONFLICT (tenant, name) DO UPDATE SET
 
 -- name: queues
 SELECT tenant, name, max_running, max_waiting, paused, create_time FROM queues ORDER BY tenant, name;
+-- name: ended_tasks
+SELECT t.token, t.outcome, t.end_time, t.idempotency_key IS NOT NULL, coalesce(s.size_bytes, -1), t.attempt
+FROM tasks t LEFT JOIN task_sizes s ON s.token = t.token AND s.attempt = t.attempt
+WHERE t.state >= 5 AND (t.end_time, t.token) > (?, ?) ORDER BY t.end_time, t.token LIMIT ?;
+
+-- name: unmeasured_tasks
+SELECT t.token, t.attempt FROM tasks t WHERE t.state >= 5 AND NOT EXISTS
+    (SELECT 1 FROM task_sizes s WHERE s.token = t.token AND s.attempt = t.attempt) LIMIT ?;
+
+-- name: count_ended
+SELECT count(*) FROM tasks WHERE state >= 5;
+
+-- name: bytes_of_ended
+SELECT coalesce(sum(s.size_bytes), 0) FROM tasks t JOIN task_sizes s ON s.token = t.token AND s.attempt = t.attempt
+WHERE t.state >= 5;
+
+-- name: put_size
+INSERT INTO task_sizes (token, attempt, size_bytes) VALUES (?, ?, ?)
+ON CONFLICT (token) DO UPDATE SET attempt = excluded.attempt, size_bytes = excluded.size_bytes;
+
+-- name: delete_size
+DELETE FROM task_sizes WHERE token = ?;
+
+-- name: oldest_blocks
+SELECT last_seq, time FROM events ORDER BY first_seq LIMIT ?;
+
+-- name: delete_blocks
+DELETE FROM events WHERE first_seq <= ?;
+
+-- name: put_log_start
+INSERT INTO log_starts (token, attempt, name, first_available) VALUES (?, ?, ?, ?)
+ON CONFLICT (token, attempt, name) DO UPDATE SET first_available = excluded.first_available;
+
+-- name: log_starts
+SELECT token, attempt, name, first_available FROM log_starts;
+
+-- name: delete_log_starts
+DELETE FROM log_starts WHERE token = ?;
