@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import replace
 
+from taskmeter import failpoints
 from taskmeter.core.attach import choose_target
 from taskmeter.core.launch import launch, starting
 from taskmeter.core.lifecycle import change_of
@@ -132,6 +133,8 @@ async def _store(
         service.spawn(service.executor.remove(task.token))
         service.pump()
         raise
+    if failpoints.armed:
+        service.call_later(failpoints.AFTER_REPLY_SECONDS, failpoints.hit, "submit.after_reply")
     entry = service.live[task.token]
     if at_once:
         service.spawn(launch(service, entry))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
+from taskmeter import failpoints
 from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
@@ -117,9 +118,11 @@ class LocalExecutor:
 
     async def prepare(self, token: str, attempt: int, spec: bytes) -> None:
         number, done = self._new_request(None)
+        failpoints.hit("launch.before_mkdir")
         self._launcher.prepare(number, self._directory(token, attempt), spec, self._ids is not None)
         try:
             await done
+            failpoints.hit("launch.after_mkdir")
         except OSError as error:
             if error.errno in _FULL:
                 raise LimitError("the state directory's disk is full", reason="DISK_FULL", retry_after_seconds=5.0) from error
@@ -148,6 +151,7 @@ class LocalExecutor:
             shared = launch.spec.shared_work_directory
             self._launcher.launch(number, directory, block, v2, v1, stdin_data, shared, self._ids)
             await done
+            failpoints.hit("launch.after_spawn")
         except OSError as error:
             watch.alive = False
             self._watches.drop(watch)
@@ -199,6 +203,7 @@ class LocalExecutor:
         cgroups = watch.cgroups or Places()
         uid, gid = self._ids or (0, 0)
         flags = taskdir.MERGE_STDERR if spec.merge_stderr else 0
+        flags |= failpoints.for_shim() << taskdir.FAULT_SHIFT
         flags |= taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0
         deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(spec.timeout_seconds * _NS) if spec.timeout_seconds else 0
         return taskdir.pack_launch(

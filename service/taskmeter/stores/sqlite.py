@@ -18,6 +18,7 @@ from typing import Any
 
 import apsw
 
+from taskmeter import failpoints
 from taskmeter.core.ports import Block, Change, Codec, Filter
 from taskmeter.errors import LimitError, TaskmeterError, UnavailableError
 from taskmeter.model.task import Task
@@ -105,12 +106,20 @@ class SqliteStore:
         assert self._loop is not None
         head = self._written_head
         execute = self._writing.execute
+        submit = failpoints.armed and any(change.spec is not None for changes, _ in batch for change in changes)
         try:
+            if submit:
+                failpoints.hit("submit.before_tx")
             execute("BEGIN IMMEDIATE")
             results = [[self._put(change) for change in changes] for changes, _ in batch]
             if self._written_head != head:
                 execute(self._queries["put_meta"], ("head_seq", self._written_head))
+            if submit:
+                failpoints.hit("submit.before_commit")
             execute("COMMIT")
+            if submit:
+                failpoints.hit_after("submit.before_commit")
+                failpoints.hit("submit.after_commit")
         except apsw.ConstraintError as error:
             self._roll_back(head)
             if len(batch) == 1:

@@ -1,0 +1,158 @@
+"""What is done to a loaded daemon. Each scenario returns what came of it; `make faults` and the tests in CI run the same ones."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Self
+
+from taskmeter.failpoints import IN_SHIM
+from tests.faults.rig import Rig
+from tests.faults.validate import Evidence, gather, judge
+from tests.waiting import wait_until
+
+KILL_AFTER_SECONDS = (0.05, 1.0)
+"""How long a daemon serves before it is killed: drawn evenly from this range."""
+FAULT_SECONDS = 20.0
+TASKS_PER_FAULT = 40
+
+
+@dataclass(slots=True)
+class Result:
+    """Figures of a scenario: how many faults, how many tasks, and the violations by guarantee."""
+
+    name: str
+    seed: int
+    fault_count: int = 0
+    task_count: int = 0
+    event_count: int = 0
+    outcomes: Counter[int] = field(default_factory=Counter)
+    violations: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def violation_count(self) -> int:
+        return sum(map(len, self.violations.values()))
+
+    def add(self, other: Self) -> None:
+        self.fault_count += other.fault_count
+        self.task_count += other.task_count
+        self.event_count += other.event_count
+        self.outcomes.update(other.outcomes)
+        for name, found in other.violations.items():
+            self.violations.setdefault(name, []).extend(found)
+
+    @property
+    def command(self) -> str:
+        return f"python -m tests.faults {self.name} --seed {self.seed} --count {max(1, self.fault_count)}"
+
+    def __str__(self) -> str:
+        wrong = [f"  {name}: {text}" for name, found in self.violations.items() for text in found[:5]]
+        head = f"{self.name}: seed {self.seed}, {self.fault_count} faults, {self.task_count} tasks, {self.event_count} events"
+        return "\n".join([f"{head}, {self.violation_count} violations; again: {self.command}", *wrong])
+
+
+def conclude(rig: Rig, name: str, fault_count: int, *, losses_allowed: bool = False) -> Result:
+    """Settle, gather, judge."""
+    rig.settle()
+    found: Evidence = gather(rig)
+    violations = {each: wrong for each, wrong in judge(found, losses_allowed=losses_allowed).items() if wrong}
+    rig.keep = bool(violations) and bool(os.environ.get("KEEP"))
+    outcomes = Counter(int(task.outcome) for task in found.tasks.values())
+    return Result(name, rig.seed, fault_count, len(found.tasks), len(found.events), outcomes, violations)
+
+
+def kills(seed: int, count: int, *options: str) -> Result:
+    """Kill -9 of the daemon, `count` times, at any moment."""
+    chance = random.Random(seed)
+    pause = threading.Event()
+    with Rig(seed, *options) as rig:
+        rig.load()
+        for _ in range(count):
+            pause.wait(chance.uniform(*KILL_AFTER_SECONDS))
+            rig.restart()
+        return conclude(rig, "kills", count)
+
+
+ACTIONS_OF_DAEMON = ("crash", "sleep(40)", "error")
+ACTIONS_OF_SHIM = ("crash", "sleep", "error")
+ACTIONS = {"submit.before_commit": ("crash", "execute-then-error", "error")}
+"""Other actions than the usual ones."""
+
+
+def failpoint(seed: int, count: int, point: str, *options: str) -> Result:
+    """Arm one failpoint under load, `count` times in a row, with another action each time."""
+    chance = random.Random(f"{seed}/{point}")
+    in_shim = point in IN_SHIM
+    actions = ACTIONS.get(point, ACTIONS_OF_SHIM if in_shim else ACTIONS_OF_DAEMON)
+    acted = 0
+    with Rig(seed, *options, failpoints=_entry(chance, point, actions[0], in_shim=in_shim)) as rig:
+        rig.load(clients=2, watchers=1)
+        for number in range(count):
+            action = actions[number % len(actions)]
+            if number:
+                rig.restart(_entry(chance, point, action, in_shim=in_shim))
+            if action == "crash" and not in_shim:
+                acted += _wait(lambda: not rig.alive)
+            else:
+                calls, before = rig.daemon.calls, rig.daemon.calls.GetServerInfo().head_seq
+                _wait(lambda calls=calls, before=before: calls.GetServerInfo().head_seq > before + TASKS_PER_FAULT)  # type: ignore[misc]
+                acted += 1
+        rig.restart()
+        return conclude(rig, f"failpoint:{point}", acted, losses_allowed=in_shim)
+
+
+def _entry(chance: random.Random, point: str, action: str, *, in_shim: bool) -> str:
+    times = chance.randint(1, 3) if in_shim or action != "crash" else 1
+    return f"{point}={action}*{times}+{chance.randint(0, 8)}"
+
+
+def _wait(condition: Callable[[], bool]) -> bool:
+    deadline = monotonic() + FAULT_SECONDS
+    pause = threading.Event()
+    while monotonic() < deadline:
+        if condition():
+            return True
+        pause.wait(0.01)
+    return False
+
+
+def victims(seed: int, count: int, *options: str) -> Result:
+    """Kill -9 of random supervisors, main processes and other members of tasks."""
+    chance = random.Random(seed)
+    pause = threading.Event()
+    with Rig(seed, *options) as rig:
+        rig.load(clients=2, watchers=1)
+        done = 0
+        while done < count:
+            pids = wait_until(rig.task_pids, "tasks run", 30)
+            try:
+                os.kill(chance.choice(pids), signal.SIGKILL)
+                done += 1
+            except ProcessLookupError:
+                continue
+            pause.wait(chance.uniform(0.0, 0.1))
+        rig.settle()
+        result = conclude(rig, "victims", done, losses_allowed=True)
+        result.violations.pop("G5", None)  # a main process that we killed ends as we made it; test_members_killed asks how
+        return result
+
+
+def stopped(seed: int, seconds: float, *options: str) -> Result:
+    """SIGSTOP of the daemon for a while: clients wait, tasks do not notice, and then all goes on."""
+    pause = threading.Event()
+    with Rig(seed, *options) as rig:
+        rig.load(clients=2, watchers=1)
+        calls = rig.daemon.calls
+        wait_until(lambda: calls.GetServerInfo().head_seq > TASKS_PER_FAULT, "load", 30)
+        rig.pause()
+        pause.wait(seconds)
+        rig.resume()
+        head = wait_until(lambda: calls.GetServerInfo().head_seq, "it answers again", 10)
+        wait_until(lambda: calls.GetServerInfo().head_seq > head + TASKS_PER_FAULT, "it goes on", 30)
+        return conclude(rig, "stopped", 1)
