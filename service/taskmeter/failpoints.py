@@ -118,6 +118,7 @@ def _take(name: str, *, after: bool) -> _Armed | None:
         if not point.left_count:
             return None
         point.left_count -= 1
+    os.write(2, f"failpoint {name}: {point.action.name}\n".encode())  # a crash follows: no buffer, no logging
     return point
 
 

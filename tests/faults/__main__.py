@@ -1,6 +1,6 @@
 """Runs the fault harness and prints the table of figures; exits 1 when a guarantee was violated.
 
-`python -m tests.faults [SCENARIO…] [--seed N] [--count N]`. Scenarios: kills, victims, stopped, failpoints, or failpoint:NAME. Without
+`python -m tests.faults [SCENARIO…] [--seed N] [--count N]`. Scenarios: kills, victims, stopped, clock_jumps, failpoints, or failpoint:NAME. Without
 any, all of them, at the size that the table of figures is promised for: 1,000 kills, each failpoint 100 times.
 """
 
@@ -12,16 +12,16 @@ from time import monotonic
 
 from taskmeter.failpoints import IN_SHIM, NAMES
 from tests.faults.rig import new_seed
-from tests.faults.scenarios import Result, failpoint, kills, stopped, victims
+from tests.faults.scenarios import Result, clock_jumps, failpoint, kills, stopped, victims
 
-FULL_COUNT = {"kills": 1000, "victims": 1000, "stopped": 30, "failpoints": 100}
+FULL_COUNT = {"kills": 1000, "victims": 1000, "stopped": 30, "clock_jumps": 300, "failpoints": 100}
 KILLS_PER_RIG = 100
 """A new store now and then: the judges read all of it."""
 
 
 def _run(name: str, seed: int, count: int) -> Result:
     if name == "kills":
-        total = Result(name, seed)
+        total = Result(name, seed, count)
         for begin in range(0, count, KILLS_PER_RIG):
             total.add(kills(seed + begin, min(KILLS_PER_RIG, count - begin)))
             print(f"  … {total.fault_count} kills, {total.task_count} tasks, {total.violation_count} violations", flush=True)
@@ -30,6 +30,8 @@ def _run(name: str, seed: int, count: int) -> Result:
         return victims(seed, count)
     if name == "stopped":
         return stopped(seed, count)
+    if name == "clock_jumps":
+        return clock_jumps(seed, count)
     point = name.partition(":")[2]
     return failpoint(seed, count, point)
 

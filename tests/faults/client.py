@@ -1,6 +1,6 @@
 """A client process of the harness: submits jobs, stops some, and writes down everything that was acknowledged.
 
-`python -m tests.faults.client STATE_DIR HISTORY_DIR NAME SEED COUNT`: COUNT 0 = until its stdin ends. It never gives up on a
+`python -m tests.faults.client STATE_DIR HISTORY_DIR NAME SEED COUNT MIX`: COUNT 0 = until its stdin ends. It never gives up on a
 daemon that is away, and asks again only where that is safe: a job whose outcome frees its key is asked for once.
 """
 
@@ -91,7 +91,7 @@ class Client:
             self.history.note("stop accepted", name=job.name, token=token, grace_seconds=GRACE_SECONDS)
             return
 
-    def run(self, count: int) -> None:
+    def run(self, count: int, mix: str) -> None:
         chance = random.Random(f"{self.seed}/{self.name}")
         poll = select.poll()
         poll.register(0, select.POLLIN)
@@ -107,13 +107,13 @@ class Client:
             number = 0
             while (not count or number < count) and (count or not poll.poll(0)):
                 room.acquire()
-                pool.submit(work, choose(chance, f"{self.name}-{number}"))
+                pool.submit(work, choose(chance, f"{self.name}-{number}", mix))
                 number += 1
 
 
 def main() -> None:
-    state_dir, history_dir, name, seed, count = sys.argv[1:]
-    Client(Path(state_dir), Path(history_dir), name, int(seed)).run(int(count))
+    state_dir, history_dir, name, seed, count, mix = sys.argv[1:]
+    Client(Path(state_dir), Path(history_dir), name, int(seed)).run(int(count), mix)
     sys.stdout.flush()
     os._exit(0)  # no waiting for grpc's threads
 

@@ -75,9 +75,13 @@ class Job:
         return cls(**data)
 
 
-def choose(chance: random.Random, name: str) -> Job:
-    """Draw a job: mostly short ones, and a few of everything that may go wrong."""
-    kind = chance.choices(("exit", "kill", "tree", "stop", "deaf"), (80, 6, 6, 6, 2))[0]
+KINDS = ("exit", "kill", "tree", "stop", "deaf")
+MIXES = {"short": (80, 6, 6, 6, 2), "stops": (10, 5, 25, 35, 25)}
+
+
+def choose(chance: random.Random, name: str, mix: str) -> Job:
+    """Draw a job: mostly short ones, or mostly such as have to be stopped, and a few of everything that may go wrong."""
+    kind = chance.choices(KINDS, MIXES[mix])[0]
     code = chance.choice((9, 11, 15)) if kind == "kill" else chance.choice((0, 0, 0, 1, 7, 77))
     seconds = chance.choice((0.0, 0.0, 0.0, 0.05, 0.3, 1.0))
     return Job(name, kind, 0 if kind in {"stop", "deaf"} else code, seconds)

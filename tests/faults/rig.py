@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -34,12 +34,13 @@ class Rig:
     `failpoints`: what the first daemon is armed with; those after it are not, unless `restart` says so.
     """
 
-    def __init__(self, seed: int, *options: str, failpoints: str = "") -> None:
+    def __init__(self, seed: int, *options: str, failpoints: str = "", env: Mapping[str, str] | None = None) -> None:
         self.seed = seed
         self.directory = Path(tempfile.mkdtemp(prefix="tm-faults-", dir="/tmp"))
         self.daemon = Daemon(*options)
         self.daemon.allow_tracebacks = True  # faults are injected; what they lead to is judged by the validator
         self.failpoints = failpoints
+        self._env = dict(env or {})
         self.kill_count = 0
         self._children: list[subprocess.Popen[bytes]] = []
         self.keep = False
@@ -65,7 +66,7 @@ class Rig:
     # ---- the daemon --------------------------------------------------------------------------------------------------
 
     def _start(self, failpoints: str = "") -> Self:
-        self.daemon.env = clean_environment(**({"TASKMETER_FAILPOINTS": failpoints} if failpoints else {}))
+        self.daemon.env = clean_environment(**self._env, **({"TASKMETER_FAILPOINTS": failpoints} if failpoints else {}))
         self.daemon.start()
         return self
 
@@ -97,14 +98,18 @@ class Rig:
     def resume(self) -> None:
         os.kill(self.daemon.pid, signal.SIGCONT)
 
+    def hits(self, point: str) -> int:
+        """How often a failpoint has acted so far, or was handed to a supervisor."""
+        return self.daemon.log().count(f"failpoint {point}: ")
+
     # ---- the load ----------------------------------------------------------------------------------------------------
 
-    def load(self, *, clients: int = 3, watchers: int = 2, count: int = 0) -> None:
+    def load(self, *, clients: int = 3, watchers: int = 2, count: int = 0, mix: str = "short") -> None:
         """Start client processes that submit until `settle`, or `count` jobs each, and subscribers."""
         for number in range(watchers):
             self._spawn("watcher", f"watcher{number}")
         for number in range(clients):
-            self._spawn("client", f"client{number}", str(self.seed), str(count))
+            self._spawn("client", f"client{number}", str(self.seed), str(count), mix)
 
     def _spawn(self, module: str, name: str, *arguments: str) -> None:
         command = [sys.executable, "-m", f"tests.faults.{module}", str(self.daemon.state_dir), str(self.directory), name]

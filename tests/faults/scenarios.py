@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
+import struct
+import subprocess
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import Self
+
+import grpc
 
 from taskmeter.failpoints import IN_SHIM
 from tests.faults.rig import Rig
@@ -20,7 +27,7 @@ from tests.waiting import wait_until
 KILL_AFTER_SECONDS = (0.05, 1.0)
 """How long a daemon serves before it is killed: drawn evenly from this range."""
 FAULT_SECONDS = 20.0
-TASKS_PER_FAULT = 40
+EVENTS_PER_FAULT = 40
 
 
 @dataclass(slots=True)
@@ -29,6 +36,8 @@ class Result:
 
     name: str
     seed: int
+    count: int
+    """What was asked for; `fault_count` is what happened."""
     fault_count: int = 0
     task_count: int = 0
     event_count: int = 0
@@ -49,7 +58,7 @@ class Result:
 
     @property
     def command(self) -> str:
-        return f"python -m tests.faults {self.name} --seed {self.seed} --count {max(1, self.fault_count)}"
+        return f"python -m tests.faults {self.name} --seed {self.seed} --count {self.count}"
 
     def __str__(self) -> str:
         wrong = [f"  {name}: {text}" for name, found in self.violations.items() for text in found[:5]]
@@ -57,14 +66,15 @@ class Result:
         return "\n".join([f"{head}, {self.violation_count} violations; again: {self.command}", *wrong])
 
 
-def conclude(rig: Rig, name: str, fault_count: int, *, losses_allowed: bool = False) -> Result:
+def conclude(rig: Rig, name: str, count: int, fault_count: int, *, losses_allowed: bool = False) -> Result:
     """Settle, gather, judge."""
     rig.settle()
     found: Evidence = gather(rig)
+    found.children_hurt = name == "failpoint:shim.before_exec"
     violations = {each: wrong for each, wrong in judge(found, losses_allowed=losses_allowed).items() if wrong}
     rig.keep = bool(violations) and bool(os.environ.get("KEEP"))
     outcomes = Counter(int(task.outcome) for task in found.tasks.values())
-    return Result(name, rig.seed, fault_count, len(found.tasks), len(found.events), outcomes, violations)
+    return Result(name, rig.seed, count, fault_count, len(found.tasks), len(found.events), outcomes, violations)
 
 
 def kills(seed: int, count: int, *options: str) -> Result:
@@ -76,7 +86,7 @@ def kills(seed: int, count: int, *options: str) -> Result:
         for _ in range(count):
             pause.wait(chance.uniform(*KILL_AFTER_SECONDS))
             rig.restart()
-        return conclude(rig, "kills", count)
+        return conclude(rig, "kills", count, count)
 
 
 ACTIONS_OF_DAEMON = ("crash", "sleep(40)", "error")
@@ -89,27 +99,38 @@ def failpoint(seed: int, count: int, point: str, *options: str) -> Result:
     """Arm one failpoint under load, `count` times in a row, with another action each time."""
     chance = random.Random(f"{seed}/{point}")
     in_shim = point in IN_SHIM
+    in_stop = point.startswith("stop.")
     actions = ACTIONS.get(point, ACTIONS_OF_SHIM if in_shim else ACTIONS_OF_DAEMON)
-    acted = 0
-    with Rig(seed, *options, failpoints=_entry(chance, point, actions[0], in_shim=in_shim)) as rig:
-        rig.load(clients=2, watchers=1)
+    with Rig(seed, *options, failpoints=_entry(chance, point, actions[0])) as rig:
+        rig.load(clients=2, watchers=1, mix="stops" if in_stop else "short")
         for number in range(count):
-            action = actions[number % len(actions)]
             if number:
-                rig.restart(_entry(chance, point, action, in_shim=in_shim))
-            if action == "crash" and not in_shim:
-                acted += _wait(lambda: not rig.alive)
+                before = rig.hits(point)
+                rig.restart(_entry(chance, point, actions[number % len(actions)]))
             else:
-                calls, before = rig.daemon.calls, rig.daemon.calls.GetServerInfo().head_seq
-                _wait(lambda calls=calls, before=before: calls.GetServerInfo().head_seq > before + TASKS_PER_FAULT)  # type: ignore[misc]
-                acted += 1
+                before = 0
+            assert _wait(lambda before=before: rig.hits(point) > before), f"{point} was not reached"  # type: ignore[misc]
+            if rig.alive and (actions[number % len(actions)] != "crash" or in_shim):
+                _go_on(rig)
+        acted = rig.hits(point)
         rig.restart()
-        return conclude(rig, f"failpoint:{point}", acted, losses_allowed=in_shim)
+        # A launch that fails is said to have failed; that it then never ran, G5 sees to.
+        return conclude(rig, f"failpoint:{point}", count, acted, losses_allowed=in_shim or point.startswith("launch."))
 
 
-def _entry(chance: random.Random, point: str, action: str, *, in_shim: bool) -> str:
-    times = chance.randint(1, 3) if in_shim or action != "crash" else 1
-    return f"{point}={action}*{times}+{chance.randint(0, 8)}"
+def _go_on(rig: Rig) -> None:
+    """Wait until the daemon, if it still lives, has done more work."""
+    try:
+        head = rig.daemon.calls.GetServerInfo().head_seq
+        _wait(lambda: rig.daemon.calls.GetServerInfo().head_seq > head + EVENTS_PER_FAULT)
+    except grpc.RpcError:
+        assert not rig.alive
+
+
+def _entry(chance: random.Random, point: str, action: str) -> str:
+    if point in IN_SHIM and point.startswith("stop."):
+        return f"{point}={action}"  # whichever of them is stopped
+    return f"{point}={action}*{1 if action == 'crash' else chance.randint(1, 3)}+{chance.randint(0, 8)}"
 
 
 def _wait(condition: Callable[[], bool]) -> bool:
@@ -138,7 +159,7 @@ def victims(seed: int, count: int, *options: str) -> Result:
                 continue
             pause.wait(chance.uniform(0.0, 0.1))
         rig.settle()
-        result = conclude(rig, "victims", done, losses_allowed=True)
+        result = conclude(rig, "victims", count, done, losses_allowed=True)
         result.violations.pop("G5", None)  # a main process that we killed ends as we made it; test_members_killed asks how
         return result
 
@@ -149,10 +170,36 @@ def stopped(seed: int, seconds: float, *options: str) -> Result:
     with Rig(seed, *options) as rig:
         rig.load(clients=2, watchers=1)
         calls = rig.daemon.calls
-        wait_until(lambda: calls.GetServerInfo().head_seq > TASKS_PER_FAULT, "load", 30)
+        wait_until(lambda: calls.GetServerInfo().head_seq > EVENTS_PER_FAULT, "load", 30)
         rig.pause()
         pause.wait(seconds)
         rig.resume()
         head = wait_until(lambda: calls.GetServerInfo().head_seq, "it answers again", 10)
-        wait_until(lambda: calls.GetServerInfo().head_seq > head + TASKS_PER_FAULT, "it goes on", 30)
-        return conclude(rig, "stopped", 1)
+        wait_until(lambda: calls.GetServerInfo().head_seq > head + EVENTS_PER_FAULT, "it goes on", 30)
+        return conclude(rig, "stopped", int(seconds), 1)
+
+
+JUMPS_SECONDS = (-86400, -3600, -1, 1, 3600, 86400, 10 * 365 * 86400)
+
+
+def clock_jumps(seed: int, count: int, *options: str) -> Result:
+    """Jumps of the daemon's wall clock by a second to ten years, there and back, with a kill -9 after each third."""
+    chance = random.Random(seed)
+    pause = threading.Event()
+    directory = Path(tempfile.mkdtemp(prefix="tm-clock-", dir="/tmp"))
+    try:
+        library, file = directory / "clock.so", directory / "offset"
+        source = Path(__file__).with_name("clock.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source)], check=True)
+        file.write_bytes(struct.pack("<q", 0))
+        with Rig(seed, *options, env={"LD_PRELOAD": str(library), "TEST_CLOCK_FILE": str(file)}) as rig:
+            rig.load(clients=2, watchers=1)
+            for number in range(count):
+                pause.wait(chance.uniform(0.1, 0.6))
+                with file.open("r+b", buffering=0) as out:
+                    out.write(struct.pack("<q", chance.choice((0, *JUMPS_SECONDS))))
+                if number % 3 == 2:
+                    rig.restart()
+            return conclude(rig, "clock_jumps", count, count)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

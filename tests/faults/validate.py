@@ -30,6 +30,8 @@ class Evidence:
     """Everything there is to judge by."""
 
     rig: Rig
+    children_hurt: bool = False
+    """Children of supervisors were hurt before they began their commands."""
     jobs: dict[str, Job] = field(default_factory=dict)
     tokens: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By a job's name, each token that was acknowledged for it."""
@@ -127,6 +129,8 @@ def g5_exact_exit_truth(found: Evidence) -> list[str]:
         if task.outcome == Outcome.FAILED_TO_START:
             if begun:
                 wrong.append(f"{task.name} {token} ran, and is said to have failed to start: {task.exit_message}")
+            continue
+        if found.children_hurt and not begun and task.outcome in {Outcome.SIGNALED, Outcome.FAILED}:
             continue
         told = (task.outcome, task.exit_code, task.exit_signal)
         true = {

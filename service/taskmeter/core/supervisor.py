@@ -16,7 +16,7 @@ from taskmeter.core.ports import Ended, Facts
 from taskmeter.core.service import Entry, Service
 from taskmeter.errors import TaskmeterError
 from taskmeter.model.state import FINAL_STATE, Outcome, State
-from taskmeter.model.task import Task
+from taskmeter.model.task import Cause, Task
 
 RETRY_SECONDS = 1.0
 """How soon a step that the store refused is tried again."""
@@ -179,8 +179,10 @@ def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     """The supervisor is gone and left no exit record."""
     fields: dict[str, Any] = {"exit_code": NO_EXIT_CODE, "exit_signal": 0, "end_time": time.time()}
     if not facts.claimed:
-        service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
         stopped = task.stop is not None
+        cause = task.stop.cause if task.stop else Cause.NONE
+        if not service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation, cause):
+            return {}  # a supervisor has claimed it since; there will be more to see
         fields["outcome"] = Outcome.CANCELLED if stopped else Outcome.FAILED_TO_START
         fields["exit_code"] = NO_EXIT_CODE if stopped else 126
         fields["exit_message"] = "stopped on request, before it started" if stopped else "its supervisor could not be started"

@@ -14,6 +14,7 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
@@ -153,8 +154,6 @@ class LocalExecutor:
             await done
             failpoints.hit("launch.after_spawn")
         except OSError as error:
-            watch.alive = False
-            self._watches.drop(watch)
             end = taskdir.Exit(
                 ExitKind.EXEC_FAILED,
                 launch.incarnation,
@@ -163,7 +162,13 @@ class LocalExecutor:
                 stage=Stage.LAUNCH_BLOCK,
                 end_realtime_ns=time.time_ns(),
             )
-            win_claim(directory, launch.incarnation, self._boot_id, end)
+            if not win_claim(directory, launch.incarnation, self._boot_id, end):  # its supervisor is there all the same
+                if watch.pidfd < 0:
+                    self._watches.drop(watch)
+                    self.adopt(launch.token, launch.attempt)
+                return
+            watch.alive = False
+            self._watches.drop(watch)
             raise
 
     def _attach_block(self, launch: Launch, watch: Watch, attach: Attach) -> bytes:
@@ -230,11 +235,15 @@ class LocalExecutor:
             )
         )
 
-    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int) -> bool:
+    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int, cause: Cause) -> bool:
         directory = self._directory(token, attempt)
         order = read_order(directory)
-        cause = order.cause if order else Cause.CANCEL
-        end = taskdir.Exit(ExitKind.NEVER_STARTED, incarnation, cause=cause, end_realtime_ns=time.time_ns())
+        cause = Cause(order.cause) if order else cause
+        if cause is Cause.NONE:
+            end = taskdir.Exit(ExitKind.EXEC_FAILED, incarnation, code=126, stage=Stage.LAUNCH_BLOCK)
+        else:
+            end = taskdir.Exit(ExitKind.NEVER_STARTED, incarnation, cause=cause)
+        end = replace(end, end_realtime_ns=time.time_ns())
         return win_claim(directory, incarnation, self._boot_id, end)
 
     # ---- what is known ---------------------------------------------------------------------------------------------

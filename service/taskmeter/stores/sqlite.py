@@ -105,6 +105,7 @@ class SqliteStore:
     def _write(self, batch: list[_Job]) -> None:
         assert self._loop is not None
         head = self._written_head
+        results: list[Committed] = []
         execute = self._writing.execute
         submit = failpoints.armed and any(change.spec is not None for changes, _ in batch for change in changes)
         try:
@@ -128,10 +129,26 @@ class SqliteStore:
             for job in batch:  # one bad change must not take the others with it
                 self._write([job])
         except Exception as error:  # noqa: BLE001  # becomes the answer of every waiting commit
+            if self._went_through(head):
+                log.error("store: %s; but the transaction is on disk", error)
+                self._loop.call_soon_threadsafe(self._deliver, batch, results, self._written_head)
+                return
             self._roll_back(head)
             self._loop.call_soon_threadsafe(_fail, batch, self._translate(error))
         else:
             self._loop.call_soon_threadsafe(self._deliver, batch, results, self._written_head)
+
+    def _went_through(self, head: int) -> bool:
+        """Whether a transaction that began at `head` and ended in an error is committed all the same.
+
+        To call it a failure would give its numbers to other events, and take away the directories of tasks that exist.
+        """
+        if self._writing.in_transaction or self._written_head == head:
+            return False
+        try:
+            return int(self._writing.execute(self._queries["get_meta"], ("head_seq",)).get) == self._written_head
+        except apsw.Error:
+            return False
 
     def _roll_back(self, head: int) -> None:
         self._written_head = head
