@@ -133,7 +133,9 @@ class Rig:
             assert child.wait(PATIENCE_SECONDS + SETTLE_SECONDS) == 0, "a client failed"
         calls = self.daemon.calls
         wait_until(
-            lambda: (info := calls.GetServerInfo()).running_count == info.waiting_count == 0, "every task has ended", SETTLE_SECONDS
+            lambda: (info := calls.GetServerInfo()).running_count == info.waiting_count == 0,
+            "every task has ended",
+            SETTLE_SECONDS,
         )
         head = f'"seq": {calls.GetServerInfo().head_seq}}}\n'.encode()
         for path in self.directory.glob("watcher*.history"):

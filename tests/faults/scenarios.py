@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -12,6 +13,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -38,6 +40,8 @@ class Result:
     seed: int
     count: int
     """What was asked for; `fault_count` is what happened."""
+    options: tuple[str, ...] = ()
+    """Of the daemon."""
     fault_count: int = 0
     task_count: int = 0
     event_count: int = 0
@@ -58,7 +62,7 @@ class Result:
 
     @property
     def command(self) -> str:
-        return f"python -m tests.faults {self.name} --seed {self.seed} --count {self.count}"
+        return " ".join(["python -m tests.faults", self.name, f"--seed {self.seed} --count {self.count}", *self.options])
 
     def __str__(self) -> str:
         wrong = [f"  {name}: {text}" for name, found in self.violations.items() for text in found[:5]]
@@ -66,15 +70,19 @@ class Result:
         return "\n".join([f"{head}, {self.violation_count} violations; again: {self.command}", *wrong])
 
 
-def conclude(rig: Rig, name: str, count: int, fault_count: int, *, losses_allowed: bool = False) -> Result:
+def conclude(
+    rig: Rig, name: str, count: int, fault_count: int, *, losses_allowed: bool = False, hurt: AbstractSet[str] = frozenset()
+) -> Result:
     """Settle, gather, judge."""
     rig.settle()
     found: Evidence = gather(rig)
+    found.hurt |= hurt
     found.children_hurt = name == "failpoint:shim.before_exec"
     violations = {each: wrong for each, wrong in judge(found, losses_allowed=losses_allowed).items() if wrong}
     rig.keep = bool(violations) and bool(os.environ.get("KEEP"))
     outcomes = Counter(int(task.outcome) for task in found.tasks.values())
-    return Result(name, rig.seed, count, fault_count, len(found.tasks), len(found.events), outcomes, violations)
+    sizes = (fault_count, len(found.tasks), len(found.events))
+    return Result(name, rig.seed, count, rig.daemon.options, *sizes, outcomes, violations)
 
 
 def kills(seed: int, count: int, *options: str) -> Result:
@@ -147,21 +155,33 @@ def victims(seed: int, count: int, *options: str) -> Result:
     """Kill -9 of random supervisors, main processes and other members of tasks."""
     chance = random.Random(seed)
     pause = threading.Event()
+    hurt: set[str] = set()
     with Rig(seed, *options) as rig:
         rig.load(clients=2, watchers=1)
         done = 0
         while done < count:
-            pids = wait_until(rig.task_pids, "tasks run", 30)
+            pid = chance.choice(wait_until(rig.task_pids, "tasks run", 30))
+            token = _token_of(pid)
             try:
-                os.kill(chance.choice(pids), signal.SIGKILL)
-                done += 1
+                os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+            hurt.add(token)
+            done += 1
             pause.wait(chance.uniform(0.0, 0.1))
-        rig.settle()
-        result = conclude(rig, "victims", count, done, losses_allowed=True)
-        result.violations.pop("G5", None)  # a main process that we killed ends as we made it; test_members_killed asks how
-        return result
+        return conclude(rig, "victims", count, done, losses_allowed=True, hurt=hurt)
+
+
+def _token_of(pid: int) -> str:
+    """Find whose process it is, by its arguments (a supervisor's) or its environment."""
+    for name in ("cmdline", "environ"):
+        try:
+            match = re.search(rb"/(tk_[0-9A-Za-z]{22})/", Path(f"/proc/{pid}/{name}").read_bytes())
+        except OSError:
+            continue
+        if match:
+            return match[1].decode()
+    return ""
 
 
 def stopped(seed: int, seconds: float, *options: str) -> Result:

@@ -1,6 +1,7 @@
 """A subscriber of the harness: reads all events over any number of broken streams, resuming each where the last one ended.
 
-`python -m tests.faults.watcher STATE_DIR HISTORY_DIR NAME`, until its stdin ends. It notes each event, and each token it resumes with.
+`python -m tests.faults.watcher STATE_DIR HISTORY_DIR NAME`, until its stdin ends.
+It notes each event, and up to where it has seen everything.
 """
 
 from __future__ import annotations

@@ -59,7 +59,10 @@ def test_what_is_not_understood_is_refused(text: str) -> None:
 def test_every_failpoint_of_the_daemon_stands_in_the_sources_and_no_other() -> None:
     sources = "".join(path.read_text() for path in SERVICE.rglob("*.py") if path.name != "failpoints.py")
     found = set(re.findall(r'hit(?:_after)?,? ?\(?"([a-z_.]+)"', sources))
-    reads = {f"reconcile.after_{name}" for name in re.findall(r'c_was_read\("(\w+)"\)', (ROOT / "native/metercore/attempt.pyx").read_text())}
+    reads = {
+        f"reconcile.after_{name}"
+        for name in re.findall(r'c_was_read\("(\w+)"\)', (ROOT / "native/metercore/attempt.pyx").read_text())
+    }
     assert found | reads == set(NAMES)
 
 
