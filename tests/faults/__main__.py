@@ -1,7 +1,7 @@
 """Runs the fault harness and prints the table of figures; exits 1 when a guarantee was violated.
 
 `python -m tests.faults [SCENARIO…] [--seed N] [--count N]`. Scenarios: kills, victims, stopped, clock_jumps, failpoints, or
-failpoint:NAME. Without any, all of them, at the size that the table of figures is promised for: 1,000 kills, each failpoint 100 times.
+failpoint:NAME. Without any, all of them, at the size that the figures are promised for: 1,000 kills, each failpoint 100 times.
 """
 
 from __future__ import annotations
