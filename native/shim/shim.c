@@ -237,7 +237,7 @@ static void write_exit(void)
     outcome.end_realtime_ns = now_ns(CLOCK_REALTIME);
     outcome.end_boottime_ns = now_ns(CLOCK_BOOTTIME);
     failpoint(TM_FAIL_BEFORE_EXIT_WRITE);
-    if (armed_failpoint == TM_FAIL_MID_EXIT_WRITE && pwrite(task.exit, &outcome, sizeof outcome / 2, 0) > 0)
+    if (armed_failpoint == TM_FAIL_MID_EXIT_WRITE && pwrite(task.exit, &outcome, offsetof(struct tm_exit, code), 0) > 0)
         failpoint(TM_FAIL_MID_EXIT_WRITE);
     put_record(task.exit, &outcome, sizeof outcome, 0);
     failpoint(TM_FAIL_AFTER_EXIT_WRITE);

@@ -112,7 +112,7 @@ enum tm_failpoint {
     TM_FAIL_AFTER_FORK,
     TM_FAIL_BEFORE_EXEC, /* in the child */
     TM_FAIL_BEFORE_EXIT_WRITE,
-    TM_FAIL_MID_EXIT_WRITE, /* half of the record is there */
+    TM_FAIL_MID_EXIT_WRITE, /* the record is there up to the exit code */
     TM_FAIL_AFTER_EXIT_WRITE,
     TM_FAIL_AFTER_TERM,
     TM_FAIL_BEFORE_KILL,
