@@ -7,13 +7,13 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# tests/fuzz has a target of its own
-GROUPS := $(filter-out fuzz,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
+# tests/fuzz and the harness of tests/faults have targets of their own
+GROUPS := $(filter-out faults fuzz,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 SOURCES := setup.py service native tests bench examples
 export PATH := $(abspath $(RUN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build lint test test-as-nobody $(GROUPS) asan fuzz bench bench-meter bench-tools proto-snapshot sdist clean
+.PHONY: help venv build lint test test-as-nobody $(GROUPS) asan faults fuzz bench bench-meter bench-tools proto-snapshot sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -41,6 +41,9 @@ $(GROUPS): build
 
 asan: build ## run the native tests on extensions built with the address and undefined-behaviour sanitizers
 	@$(RUN)/python tests/sanitize.py asan $(ARGS)
+
+faults: build ## run the fault harness at full size and print its table of figures; ARGS='kills --seed 1 --count 100' runs some
+	@$(RUN)/python -m tests.faults $(ARGS)
 
 fuzz: build ## fuzz the native parsers for FUZZ_SECONDS=60; ARGS='TARGET FILE' repeats one input
 	@$(RUN)/python tests/sanitize.py fuzz $(ARGS)

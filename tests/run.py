@@ -27,7 +27,7 @@ BUDGET_SECONDS = {
     "integration": 240,
     "cli": 240,
     "interop": 180,
-    "faults": 600,
+    "faults": 1200,
     "parity": 120,
 }
 """In the order in which they run: what fails fast comes first."""

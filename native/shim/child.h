@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "block.h"
+#include "failpoint.h"
 
 /* What travels through the pipe. {TM_STAGE_EXEC, 0} says "about to exec": without it, end of file means died before. */
 struct report {
@@ -179,6 +180,7 @@ _Noreturn static void run_child(const struct block *block, const struct child_di
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    failpoint(TM_FAIL_BEFORE_EXEC);
     int error = exec_command((char **)(uintptr_t)argv, (char **)(uintptr_t)env);
     refuse(TM_STAGE_EXEC, error, error == ENOENT || error == ENOTDIR ? 127 : 126);
 }

@@ -142,6 +142,7 @@ static void order(enum tm_cause why, uint64_t grace_ns)
     } else if (first && main_alive && kill_at_ns > now) {
         kill(main_pid, SIGTERM);
         kill(main_pid, SIGCONT);
+        failpoint(TM_FAIL_AFTER_TERM);
     }
 }
 
@@ -174,6 +175,7 @@ static void kill_tree(uint64_t now)
     if (first) {
         kill_began_ns = now;
         outcome.forced = main_alive;
+        failpoint(TM_FAIL_BEFORE_KILL);
     }
     if (kill_cgroup() && first) {
         gone.killed_count++;
@@ -234,7 +236,11 @@ static void write_exit(void)
     outcome.cause = cause;
     outcome.end_realtime_ns = now_ns(CLOCK_REALTIME);
     outcome.end_boottime_ns = now_ns(CLOCK_BOOTTIME);
+    failpoint(TM_FAIL_BEFORE_EXIT_WRITE);
+    if (armed_failpoint == TM_FAIL_MID_EXIT_WRITE && pwrite(task.exit, &outcome, offsetof(struct tm_exit, code), 0) > 0)
+        failpoint(TM_FAIL_MID_EXIT_WRITE);
     put_record(task.exit, &outcome, sizeof outcome, 0);
+    failpoint(TM_FAIL_AFTER_EXIT_WRITE);
 }
 
 static void refuse_exit(int stage, int error, int code)
@@ -457,7 +463,9 @@ static void open_attempt(const struct block *block)
         _exit(TM_SHIM_IO);
     if (!lock_attempt())
         _exit(errno == EAGAIN || errno == EACCES ? TM_SHIM_CLAIMED : TM_SHIM_IO);
+    failpoint(TM_FAIL_AFTER_LOCK);
     claim(head);
+    failpoint(TM_FAIL_AFTER_CLAIM);
     task.ctl = open_record("ctl", O_RDONLY);
     task.pid = open_record("pid", O_WRONLY);
     task.exit = open_record("exit", O_WRONLY);
@@ -534,6 +542,7 @@ static bool start_main(const struct block *block)
         refuse_exit(TM_STAGE_FORK, errno, 126);
         return false;
     }
+    failpoint(TM_FAIL_AFTER_FORK);
     main_alive = true;
     close(dirs.task);
     close(ends[1]);
@@ -568,6 +577,7 @@ int main(int argc, char **argv)
     if (!block_read(&block, TM_LAUNCH_FD))
         return TM_SHIM_BAD_BLOCK;
     close(TM_LAUNCH_FD);
+    arm_failpoint(block.head->flags);
     open_attempt(&block);
 
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

@@ -97,6 +97,27 @@ struct tm_launch {
     struct tm_rlimit rlimits[TM_MAX_RLIMITS];
 };
 
+/* For tests, in the flags above TM_LAUNCH_FAULT_SHIFT: failpoint << 4 | fault. taskmeter/failpoints.py has the same names. */
+#define TM_LAUNCH_FAULT_SHIFT 20
+
+enum tm_fault {
+    TM_FAULT_CRASH = 1, /* SIGKILL to itself */
+    TM_FAULT_SLEEP = 2,
+    TM_FAULT_ERROR = 3, /* exit with TM_SHIM_IO */
+};
+
+enum tm_failpoint {
+    TM_FAIL_AFTER_LOCK = 1,
+    TM_FAIL_AFTER_CLAIM,
+    TM_FAIL_AFTER_FORK,
+    TM_FAIL_BEFORE_EXEC, /* in the child */
+    TM_FAIL_BEFORE_EXIT_WRITE,
+    TM_FAIL_MID_EXIT_WRITE, /* the record is there up to the exit code */
+    TM_FAIL_AFTER_EXIT_WRITE,
+    TM_FAIL_AFTER_TERM,
+    TM_FAIL_BEFORE_KILL,
+};
+
 /* The shim's own exit status, for whoever reaps it; the records are the truth. */
 enum tm_shim_status {
     TM_SHIM_DONE = 0,

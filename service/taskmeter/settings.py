@@ -180,24 +180,12 @@ def _checked(settings: Settings) -> Settings:
         raise _invalid("sample_rate_hz", "must be from 0.1 to 20")
     if settings.max_running < 1:
         raise _invalid("max_running", "must be at least 1")
-    if settings.max_waiting < 0:
-        raise _invalid("max_waiting", "must be at least 0")
-    if settings.cgroup not in ("auto", "v1", "off"):
-        raise _invalid("cgroup", 'must be "auto", "v1" or "off"')
-    if settings.meter_backend not in ("auto", "bpf", "clock", "procfs"):
-        raise _invalid("meter_backend", 'must be "auto", "bpf", "clock" or "procfs"')
     if settings.ballast_bytes < 0:
         raise _invalid("ballast_bytes", "must be at least 0")
+    if settings.max_waiting < 0:
+        raise _invalid("max_waiting", "must be at least 0")
     if settings.tariff not in settings.tariffs:
         raise _invalid("tariff", f"there is no tariff {settings.tariff!r}; known are {', '.join(sorted(settings.tariffs))}")
-    if settings.gpu not in ("auto", "off"):
-        raise _invalid("gpu", 'must be "auto" or "off"')
-    if settings.drain_on_stop not in ("auto", "always", "never"):
-        raise _invalid("drain_on_stop", 'must be "auto", "always" or "never"')
-    if settings.log_format not in ("console", "json"):
-        raise _invalid("log_format", 'must be "console" or "json"')
-    if settings.log_level not in ("debug", "info", "warning", "error"):
-        raise _invalid("log_level", 'must be "debug", "info", "warning" or "error"')
     if not math.isfinite(settings.auto_exit_seconds) or settings.auto_exit_seconds <= 0:
         raise _invalid("auto_exit_seconds", "must be more than 0")
     if settings.listen:
@@ -208,8 +196,24 @@ def _checked(settings: Settings) -> Settings:
             raise _invalid(
                 "listen", "must be a loopback address, or have tls_cert and tls_key: keys must not travel in plain text"
             )
+    _check_words(settings)
     _check_access(settings)
     return settings
+
+
+def _check_words(settings: Settings) -> None:
+    if settings.cgroup not in ("auto", "v1", "off"):
+        raise _invalid("cgroup", 'must be "auto", "v1" or "off"')
+    if settings.meter_backend not in ("auto", "bpf", "clock", "procfs"):
+        raise _invalid("meter_backend", 'must be "auto", "bpf", "clock" or "procfs"')
+    if settings.gpu not in ("auto", "off"):
+        raise _invalid("gpu", 'must be "auto" or "off"')
+    if settings.drain_on_stop not in ("auto", "always", "never"):
+        raise _invalid("drain_on_stop", 'must be "auto", "always" or "never"')
+    if settings.log_format not in ("console", "json"):
+        raise _invalid("log_format", 'must be "console" or "json"')
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        raise _invalid("log_level", 'must be "debug", "info", "warning" or "error"')
 
 
 def _check_access(settings: Settings) -> None:

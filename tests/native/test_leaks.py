@@ -20,7 +20,7 @@ from typing import ClassVar
 import pytest
 
 from metercore import bpf, btf, cgroup, clock, descriptors, limit, procfs
-from metercore.attempt import open_owner, read_records
+from metercore.attempt import on_read, open_owner, read_records
 from metercore.backend import examine, name_of, source_of
 from metercore.counter import Counter
 from metercore.crc import crc32
@@ -250,10 +250,11 @@ def accounts(directory: Path) -> None:
     settle_files(str(directory / "none"))
 
 
-@case("attempt.read_records", "attempt.open_owner")
+@case("attempt.read_records", "attempt.open_owner", "attempt.on_read")
 def records(directory: Path) -> None:
     for name in ("claim", "exit", "pid", "gone", "lock"):
         (directory / name).write_bytes(b"x" * 4096)
+    on_read(lambda name: None)
     read_records(os.fsencode(directory))
     read_records(os.fsencode(directory / "none"))
     open_owner(os.fsencode(directory))

@@ -342,8 +342,11 @@ class Executor(Protocol):
     def facts(self, token: str, attempt: int) -> Facts:
         """Read the attempt's records, in the order claim → lock → exit (reliability: Recovery)."""
 
-    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int) -> bool:
-        """Win the claim ourselves so that the attempt never starts; False if a supervisor was faster."""
+    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int, cause: Cause) -> bool:
+        """Win the claim ourselves so that the attempt never starts; False if a supervisor was faster.
+
+        `cause`: why it is not wanted; NONE = it is, but its supervisor died before it began.
+        """
 
     def adopt(self, token: str, attempt: int) -> None:
         """Watch an attempt that an earlier daemon launched and that still runs."""

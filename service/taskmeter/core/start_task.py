@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import replace
 
+from taskmeter import failpoints
 from taskmeter.core.attach import choose_target
 from taskmeter.core.dependents import check_after, fail_dependent
 from taskmeter.core.find_queue import check_room
@@ -144,6 +145,8 @@ async def _store(
         service.spawn(service.executor.remove(task.token))
         service.pump()
         raise
+    if failpoints.armed:
+        service.call_later(failpoints.AFTER_REPLY_SECONDS, failpoints.hit, "submit.after_reply")
     entry = service.live[task.token]
     if at_once:
         service.spawn(launch(service, entry))

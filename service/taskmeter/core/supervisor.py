@@ -19,7 +19,7 @@ from taskmeter.core.wait_turn import wait_turn
 from taskmeter.errors import TaskmeterError
 from taskmeter.model.retry import Wait
 from taskmeter.model.state import FINAL_STATE, Outcome, State
-from taskmeter.model.task import Task
+from taskmeter.model.task import Cause, Task
 
 RETRY_SECONDS = 1.0
 """How soon a step that the store refused is tried again."""
@@ -126,7 +126,8 @@ def last_step(service: Service, ended: Task, reason: str, fields: dict[str, Any]
 def _bury(service: Service, task: Task) -> None:
     """Leave it in the directory of an attempt that ended while it waited, too: a store built from there must not run it."""
     try:
-        service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
+        cause = task.stop.cause if task.stop else Cause.CANCEL
+        service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation, cause)
     except FileNotFoundError:  # a next attempt's directory is made when its turn has come
         pass
     except OSError as error:
@@ -169,6 +170,8 @@ def _steps(service: Service, task: Task, facts: Facts, launched: bool) -> tuple[
         if not facts.claimed and not launched:
             return steps, fields  # not spawned yet: recovery or the launcher will do it
         ended_fields = _lost(service, task, facts)
+        if not ended_fields:
+            return steps, fields
     elif ended is not None and not task.end_time:
         ended_fields = _ended(task, ended)
     else:
@@ -209,7 +212,9 @@ def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     fields: dict[str, Any] = {"exit_code": NO_EXIT_CODE, "exit_signal": 0, "end_time": time.time()}
     same_boot = facts.same_boot and task.boot_id == service.boot_id
     if not facts.claimed:
-        service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation)
+        cause = task.stop.cause if task.stop else Cause.NONE
+        if not service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation, cause):
+            return {}  # a supervisor has claimed it since; there will be more to see
     if not facts.claimed and same_boot:
         stopped = task.stop is not None
         fields["outcome"] = OUTCOME_OF_CAUSE[task.stop.cause] if task.stop else Outcome.FAILED_TO_START

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from taskmeter import failpoints
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.outcome import NO_EXIT_CODE
 from taskmeter.core.service import Entry, Service
@@ -66,6 +67,7 @@ async def terminate(
         # In STARTING the state waits for the process: one that was exec'ed has RUNNING before its end.
         steps = [] if task.state is State.STARTING else [Step(State.STOPPING, reason or "stopped on request")]
         await advance(service, task, steps, stop=stop)
+        failpoints.hit("stop.before_order")
         if entry.launched:
             service.executor.order_stop(token, task.attempt, cause, grace, stop.serial)
         return False

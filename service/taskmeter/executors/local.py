@@ -14,10 +14,12 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
+from taskmeter import failpoints
 from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource, Stored
 from taskmeter.errors import LimitError, PreconditionError, UnavailableError
 from taskmeter.executors import limits, taskdir
@@ -132,9 +134,11 @@ class LocalExecutor:
 
     async def prepare(self, token: str, attempt: int, record: bytes) -> None:
         number, done = self._new_request(None)
+        failpoints.hit("launch.before_mkdir")
         self._launcher.prepare(number, self._directory(token, attempt), record, self._ids is not None)
         try:
             await done
+            failpoints.hit("launch.after_mkdir")
         except OSError as error:
             if error.errno in _FULL:
                 raise LimitError("the state directory's disk is full", reason="DISK_FULL", retry_after_seconds=5.0) from error
@@ -175,10 +179,13 @@ class LocalExecutor:
             shared = launch.spec.shared_work_directory
             self._launcher.launch(number, directory, block, v2, v1, stdin_data, shared, self._ids)
             await done
+            failpoints.hit("launch.after_spawn")
         except OSError as error:
-            watch.alive = False
-            self._watches.drop(watch)
-            if error.errno in NO_DESCRIPTORS:
+            if (
+                error.errno in NO_DESCRIPTORS
+            ):  # tried again; should a supervisor have begun after all, a second one leaves at once
+                watch.alive = False
+                self._watches.drop(watch)
                 raise UnavailableError("no descriptors are left to start a task with", reason="STORE_UNAVAILABLE") from error
             end = taskdir.Exit(
                 ExitKind.EXEC_FAILED,
@@ -188,7 +195,13 @@ class LocalExecutor:
                 stage=Stage.LAUNCH_BLOCK,
                 end_realtime_ns=time.time_ns(),
             )
-            win_claim(directory, launch.incarnation, self._boot_id, end)
+            if not win_claim(directory, launch.incarnation, self._boot_id, end):  # its supervisor is there all the same
+                if watch.pidfd < 0:
+                    self._watches.drop(watch)
+                    self.adopt(launch.token, launch.attempt)
+                return
+            watch.alive = False
+            self._watches.drop(watch)
             raise
 
     def _attach_block(self, launch: Launch, watch: Watch, attach: Attach) -> bytes:
@@ -229,6 +242,7 @@ class LocalExecutor:
         uid, gid = self._ids or (0, 0)
         flags = taskdir.MERGE_STDERR if spec.merge_stderr else 0
         flags |= taskdir.HAS_NICE if spec.nice is not None else 0
+        flags |= failpoints.for_shim() << taskdir.FAULT_SHIFT
         flags |= taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0
         deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(spec.timeout_seconds * _NS) if spec.timeout_seconds else 0
         return taskdir.pack_launch(
@@ -256,11 +270,15 @@ class LocalExecutor:
             )
         )
 
-    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int) -> bool:
+    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int, cause: Cause) -> bool:
         directory = self._directory(token, attempt)
         order = read_order(directory)
-        cause = order.cause if order else Cause.CANCEL
-        end = taskdir.Exit(ExitKind.NEVER_STARTED, incarnation, cause=cause, end_realtime_ns=time.time_ns())
+        cause = Cause(order.cause) if order else cause
+        if cause is Cause.NONE:
+            end = taskdir.Exit(ExitKind.EXEC_FAILED, incarnation, code=126, stage=Stage.LAUNCH_BLOCK)
+        else:
+            end = taskdir.Exit(ExitKind.NEVER_STARTED, incarnation, cause=cause)
+        end = replace(end, end_realtime_ns=time.time_ns())
         return win_claim(directory, incarnation, self._boot_id, end)
 
     # ---- what is known ---------------------------------------------------------------------------------------------

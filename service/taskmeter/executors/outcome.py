@@ -29,6 +29,8 @@ def start_message(end: Exit) -> str:
         return f"command not found: {end.subject}"
     if end.stage is Stage.ATTACH and end.error == errno.ESRCH:
         return "the process ended before it could be attached"
+    if end.stage is Stage.LAUNCH_BLOCK and not end.error:
+        return "its supervisor could not be started"
     # The shim's own use of this errno: the file is there, but the interpreter in its first line, or its loader, is not.
     reason = "its interpreter was not found" if end.error == errno.ELIBACC else os.strerror(end.error)
     sentence = _SENTENCES.get(end.stage, "it could not be started: {reason}")

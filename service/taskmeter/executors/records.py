@@ -6,7 +6,8 @@ import os
 import time
 from dataclasses import replace
 
-from metercore.attempt import read_records
+from metercore.attempt import on_read, read_records
+from taskmeter import failpoints
 from taskmeter.core.ports import Ended, Facts, Gone, Started
 from taskmeter.executors import taskdir
 from taskmeter.executors.cgroups import Places
@@ -15,6 +16,10 @@ from taskmeter.executors.taskdir import ExitKind
 from taskmeter.model.task import Cause
 
 _NS = 1_000_000_000
+
+
+if failpoints.armed:
+    on_read(lambda name: failpoints.hit(f"reconcile.after_{name}"))
 
 
 def read_facts(directory: bytes, boot_id: str, *, alive: bool) -> Facts:

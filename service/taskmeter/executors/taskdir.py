@@ -39,6 +39,8 @@ _UNKNOWN = 2**64 - 1
 """What the shim writes for "not readable" where 0 is a possible value."""
 
 SET_IDS, NO_NEW_PRIVS, MERGE_STDERR, HAS_NICE, ATTACH, DESCENDANTS = 1, 2, 4, 8, 16, 32
+FAULT_SHIFT = 20
+"""What tests want the supervisor to suffer: failpoint << 4 | fault; see failpoints.py."""
 PID_ATTACHED, PID_DESCENDANTS = 1, 2
 
 

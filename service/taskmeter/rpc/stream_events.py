@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+from taskmeter import failpoints
 from taskmeter.core.hub import READ_LIMIT
 from taskmeter.core.ports import Block, Filter
 from taskmeter.core.service import Service
@@ -109,6 +110,7 @@ class _Stream:
             return [], False
         only = self._wanted.only_token
         blocks = hub.read(self._sent_seq + 1, only)
+        failpoints.hit("events.after_read")
         frames: list[bytes] = []
         size_bytes = 0
         reached = self._sent_seq

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from taskmeter import failpoints
 from taskmeter.core.ports import Block, Change, Codec, Filter
 from taskmeter.errors import LimitError, OutOfRangeError, TaskmeterError, UnavailableError
 from taskmeter.model.queue import Queue
@@ -204,6 +205,7 @@ class SqliteStore:
     def _work(self, work: _Work) -> None:
         assert self._loop is not None
         head = self._written_head
+        result: Any = None
         try:
             if self._broken:
                 raise UnavailableError(self._broken, reason="STORE_UNAVAILABLE")
@@ -211,7 +213,12 @@ class SqliteStore:
             result = work.run()
             self._writing.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  # becomes the answer
-            failure = self._failed(head, error)
+            system_errno = self._writing.system_errno
+            if self._went_through(head):
+                log.error("store: %s; but the transaction is on disk", describe(error))
+                self._loop.call_soon_threadsafe(_finish, work.future, result)
+                return
+            failure = self._failed(head, error, system_errno)
             self._loop.call_soon_threadsafe(_fail, [work], failure)
         else:
             self._loop.call_soon_threadsafe(_finish, work.future, result)
@@ -243,13 +250,22 @@ class SqliteStore:
             if not batch:
                 return
         head = self._written_head
+        results: list[Committed] = []
         execute = self._writing.execute
+        submit = failpoints.armed and any(change.spec is not None for changes, _ in batch for change in changes)
         try:
+            if submit:
+                failpoints.hit("submit.before_tx")
             execute("BEGIN IMMEDIATE")
             results = [[self._put(change) for change in changes] for changes, _ in batch]
             if self._written_head != head:
                 execute(self._queries["put_meta"], ("head_seq", self._written_head))
+            if submit:
+                failpoints.hit("submit.before_commit")
             execute("COMMIT")
+            if submit:
+                failpoints.hit_after("submit.before_commit")
+                failpoints.hit("submit.after_commit")
         except apsw.ConstraintError as error:
             self._roll_back(head)
             if len(batch) == 1:
@@ -258,13 +274,30 @@ class SqliteStore:
             for job in batch:  # one bad change must not take the others with it
                 self._write([job])
         except Exception as error:  # noqa: BLE001  # becomes the answer of every waiting commit
-            failure = self._failed(head, error)
+            system_errno = self._writing.system_errno
+            if self._went_through(head):
+                log.error("store: %s; but the transaction is on disk", describe(error))
+                self._loop.call_soon_threadsafe(self._deliver, batch, results, self._written_head)
+                return
+            failure = self._failed(head, error, system_errno)
             if isinstance(failure, LimitError) and not second and self._make_room():
                 self._write(batch, second=True)
             else:
                 self._loop.call_soon_threadsafe(_fail, batch, failure)
         else:
             self._loop.call_soon_threadsafe(self._deliver, batch, results, self._written_head)
+
+    def _went_through(self, head: int) -> bool:
+        """Whether a transaction that began at `head` and ended in an error is committed all the same.
+
+        To call it a failure would give its numbers to other events, and take away the directories of tasks that exist.
+        """
+        if self._writing.in_transaction or self._written_head == head:
+            return False
+        try:
+            return int(self._writing.execute(self._queries["get_meta"], ("head_seq",)).get) == self._written_head
+        except apsw.Error:
+            return False
 
     def _roll_back(self, head: int) -> None:
         self._written_head = head
@@ -313,19 +346,19 @@ class SqliteStore:
             if not future.done():
                 future.set_result(result)
 
-    def _failed(self, head: int, error: Exception) -> TaskmeterError:
+    def _failed(self, head: int, error: Exception, system_errno: int = 0) -> TaskmeterError:
         """Undo the transaction that `error` ended, and return what to answer."""
-        translated = self._translate(error)  # first: undoing changes the errno that the connection remembers
+        translated = self._translate(error, system_errno)
         try:
             self._roll_back(head)
         except apsw.Error as again:
             self._stop(again)
         return translated
 
-    def _translate(self, error: Exception) -> TaskmeterError:
+    def _translate(self, error: Exception, system_errno: int = 0) -> TaskmeterError:
         if isinstance(error, TaskmeterError):
             return error
-        kind = kind_of(error, self._writing.system_errno)
+        kind = kind_of(error, system_errno)
         if kind is Failure.FULL:
             return _disk_full()
         if kind is Failure.TEMPORARY:

@@ -141,8 +141,8 @@ async def test_an_order_while_the_shim_is_being_spawned_is_not_lost(attempts: At
 
 async def test_an_attempt_that_we_claim_ourselves_never_starts(attempts: Attempts) -> None:
     attempt = await attempts.prepare()
-    assert attempts.executor.cancel_unclaimed(attempt.token, 1, attempt.incarnation)
-    assert attempts.executor.cancel_unclaimed(attempt.token, 1, attempt.incarnation)
+    assert attempts.executor.cancel_unclaimed(attempt.token, 1, attempt.incarnation, Cause.CANCEL)
+    assert attempts.executor.cancel_unclaimed(attempt.token, 1, attempt.incarnation, Cause.CANCEL)
     await attempts.launch(attempt, "touch", "ran")
     facts = await attempt.until(lambda facts: not facts.alive)
     assert facts.claimed
@@ -155,7 +155,7 @@ async def test_an_attempt_that_we_claim_ourselves_never_starts(attempts: Attempt
 async def test_a_claimed_attempt_cannot_be_cancelled_as_unclaimed(attempts: Attempts) -> None:
     attempt = await attempts.run("sleep", "1000")
     await attempt.started()
-    assert not attempts.executor.cancel_unclaimed(attempt.token, 1, attempt.incarnation)
+    assert not attempts.executor.cancel_unclaimed(attempt.token, 1, attempt.incarnation, Cause.CANCEL)
     assert attempt.facts.ended is None
 
 

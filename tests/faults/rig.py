@@ -1,0 +1,156 @@
+"""A real daemon under load: client processes, subscribers, a history, and what can be done to the daemon meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from tests import processes
+from tests.daemon import Daemon, clean_environment
+from tests.faults.client import PATIENCE_SECONDS
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTLE_SECONDS = 120.0
+SEED_VARIABLE = "TASKMETER_TEST_SEED"
+
+
+def new_seed() -> int:
+    """Return the seed of this run: the environment's, or a new one."""
+    return int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(2**32))
+
+
+class Rig:
+    """`with Rig(seed) as rig:` starts the daemon; `load` the clients; `settle` ends both and waits until every task has ended.
+
+    `failpoints`: what the first daemon is armed with; those after it are not, unless `restart` says so.
+    """
+
+    def __init__(self, seed: int, *options: str, failpoints: str = "", env: Mapping[str, str] | None = None) -> None:
+        self.seed = seed
+        self.directory = Path(tempfile.mkdtemp(prefix="tm-faults-", dir="/tmp"))
+        self.daemon = Daemon(*options)
+        self.daemon.allow_tracebacks = True  # faults are injected; what they lead to is judged by the validator
+        self.failpoints = failpoints
+        self._env = dict(env or {})
+        self.kill_count = 0
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.keep = False
+        """Leave everything for reading."""
+
+    def __enter__(self) -> Self:
+        return self._start(self.failpoints)
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+            if child.stdin:
+                child.stdin.close()
+        if self.keep:
+            print(f"kept: {self.directory}, and the daemon's log {self.daemon.log_path}")
+            shutil.copy(self.daemon.log_path, self.directory / "log")
+        self.daemon.close()
+        if not self.keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    # ---- the daemon --------------------------------------------------------------------------------------------------
+
+    def _start(self, failpoints: str = "") -> Self:
+        self.daemon.env = clean_environment(**self._env, **({"TASKMETER_FAILPOINTS": failpoints} if failpoints else {}))
+        self.daemon.start()
+        return self
+
+    def restart(self, failpoints: str = "") -> None:
+        """Kill the daemon if it still runs, and start the next."""
+        if self.alive:
+            self.daemon.kill9()
+        elif self.daemon.process is not None and self.daemon.process.stdout:
+            self.daemon.process.wait()
+            self.daemon.process.stdout.close()
+        self.kill_count += 1
+        while True:
+            try:
+                self._start(failpoints)
+                return
+            except AssertionError:
+                if not failpoints or self.alive:
+                    raise
+                failpoints = ""  # it died of its failpoint before it was ready: that, too, is a crash to recover from
+
+    @property
+    def alive(self) -> bool:
+        return self.daemon.process is not None and self.daemon.process.poll() is None
+
+    def pause(self) -> None:
+        """SIGSTOP the daemon."""
+        os.kill(self.daemon.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.daemon.pid, signal.SIGCONT)
+
+    def hits(self, point: str) -> int:
+        """How often a failpoint has acted so far, or was handed to a supervisor."""
+        return self.daemon.log().count(f"failpoint {point}: ")
+
+    # ---- the load ----------------------------------------------------------------------------------------------------
+
+    def load(self, *, clients: int = 3, watchers: int = 2, count: int = 0, mix: str = "short") -> None:
+        """Start client processes that submit until `settle`, or `count` jobs each, and subscribers."""
+        for number in range(watchers):
+            self._spawn("watcher", f"watcher{number}")
+        for number in range(clients):
+            self._spawn("client", f"client{number}", str(self.seed), str(count), mix)
+
+    def _spawn(self, module: str, name: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", f"tests.faults.{module}", str(self.daemon.state_dir), str(self.directory), name]
+        child = subprocess.Popen(
+            [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=ROOT, env=clean_environment()
+        )
+        child.name = name  # type: ignore[attr-defined]
+        self._children.append(child)
+
+    def _of(self, kind: str) -> Sequence[subprocess.Popen[bytes]]:
+        return [child for child in self._children if child.name.startswith(kind)]  # type: ignore[attr-defined]
+
+    def settle(self) -> None:
+        """Have the clients finish, wait until no task lives, and let the subscribers see the last event."""
+        if not self.alive:
+            self.restart()
+        for child in self._of("client"):
+            assert child.stdin is not None
+            child.stdin.close()
+        for child in self._of("client"):
+            assert child.wait(PATIENCE_SECONDS + SETTLE_SECONDS) == 0, "a client failed"
+        calls = self.daemon.calls
+        wait_until(
+            lambda: (info := calls.GetServerInfo()).running_count == info.waiting_count == 0,
+            "every task has ended",
+            SETTLE_SECONDS,
+        )
+        head = f'"seq": {calls.GetServerInfo().head_seq}}}\n'.encode()
+        for path in self.directory.glob("watcher*.history"):
+            wait_until(lambda path=path: _tail(path).endswith(head), f"{path.name} has seen everything", 60)  # type: ignore[misc]
+        for child in self._of("watcher"):
+            assert child.stdin is not None
+            child.stdin.close()
+            child.wait(20)
+
+    def task_pids(self) -> list[int]:
+        """Processes of tasks and shims that are alive now."""
+        return list(processes.of_state_dir(self.daemon.state_dir))
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 200))
+        return file.read()

@@ -1,0 +1,248 @@
+"""Judges each guarantee by name, from what clients saw, what the store says, the task directories and /proc.
+
+Call it when everything has ended (`Rig.settle`). A guarantee that holds has an empty list of violations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from taskmeter.executors import taskdir
+from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, LEGAL, TERMINAL, Outcome, State
+from taskmeter.v1 import task_pb2
+from tests import processes
+from tests.faults.history import read_history
+from tests.faults.jobs import CANARY_PREFIX, Job
+from tests.faults.rig import Rig
+from tests.waiting import wait_until
+
+GONE_SECONDS = 5.0
+STOP_SLACK_SECONDS = 1.0 + 5.0
+"""What G7 allows beyond the grace period, and the slack of a busy machine."""
+EVENTS_SECONDS = 300.0
+KILLED = 9
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything there is to judge by."""
+
+    rig: Rig
+    children_hurt: bool = False
+    """Children of supervisors were hurt before they began their commands."""
+    hurt: set[str] = field(default_factory=set)
+    """Tokens of tasks of which a process was killed with SIGKILL."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    tokens: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By a job's name, each token that was acknowledged for it."""
+    stops: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By token, when its stop was acknowledged and with how much grace."""
+    seen: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    """By subscriber, the events it saw, in its order."""
+    tasks: dict[str, task_pb2.TaskStatus] = field(default_factory=dict)
+    events: list[tuple[int, str, int, int, str, int]] = field(default_factory=list)
+    """As the store has them: seq, token, from, to, reason, attempt."""
+    head_seq: int = 0
+    starts: Counter[str] = field(default_factory=Counter)
+    """By TOKEN.ATTEMPT, how often its command was begun."""
+
+
+def gather(rig: Rig) -> Evidence:
+    """Read it all."""
+    found = Evidence(rig)
+    for fact in read_history(rig.directory):
+        if fact["fact"] == "asked":
+            job = Job.from_json(fact["job"])
+            found.jobs[job.name] = job
+        elif fact["fact"] == "accepted":
+            found.tokens[fact["name"]].add(fact["token"])
+        elif fact["fact"] == "stop accepted":
+            found.stops[fact["token"]] = (fact["time"], fact["grace_seconds"])
+        elif fact["fact"] == "event":
+            found.seen[fact["client"]].append(fact)
+    page_token = ""
+    while True:
+        page = rig.daemon.calls.ListTasks(page_size=1000, page_token=page_token)
+        found.tasks.update((task.token, task) for task in page.tasks)
+        page_token = page.next_page_token
+        if not page_token:
+            break
+    found.head_seq = rig.daemon.calls.GetServerInfo().head_seq
+    stream = rig.daemon.calls.StreamEvents(from_seq=1, timeout=EVENTS_SECONDS)
+    for message in stream:
+        for event in message.events:
+            change = event.state_changed
+            found.events.append((event.seq, event.token, change.from_state, change.to_state, change.reason, event.attempt))
+        if message.seq >= found.head_seq:
+            stream.cancel()
+            break
+    starts = rig.directory / "starts"
+    if starts.exists():
+        found.starts.update(line.split(" ")[0] for line in starts.read_text().splitlines())
+    return found
+
+
+def g1_accepted_is_durable(found: Evidence) -> list[str]:
+    """Every acknowledged task, and every event that somebody saw, is there."""
+    lost = [f"{name}: {token} was acknowledged" for name, tokens in found.tokens.items() for token in tokens - found.tasks.keys()]
+    stored = {seq: (token, before, after) for seq, token, before, after, _, _ in found.events}
+    for client, events in found.seen.items():
+        lost += [
+            f"{client} saw event {event['seq']} of {event['token']}; stored is {stored.get(event['seq'])}"
+            for event in events
+            if stored.get(event["seq"]) != (event["token"], event["before"], event["after"])
+        ]
+    return lost
+
+
+def g2_a_key_means_one_task(found: Evidence) -> list[str]:
+    """A second task of a key only after one whose outcome frees it."""
+    by_name: dict[str, list[task_pb2.TaskStatus]] = defaultdict(list)
+    for task in found.tasks.values():
+        by_name[task.name].append(task)
+    wrong = []
+    for name, tasks in by_name.items():
+        tasks.sort(key=lambda task: task.create_time)
+        if any(Outcome(task.outcome) not in FREES_IDEMPOTENCY_KEY for task in tasks[:-1]):
+            wrong.append(f"{name}: {[(task.token, task.outcome) for task in tasks]}")
+    return wrong
+
+
+def g3_at_most_one_start(found: Evidence) -> list[str]:
+    """Each attempt was begun once at most, and nothing was begun that is not known."""
+    wrong = [f"{attempt} was begun {count} times" for attempt, count in found.starts.items() if count > 1]
+    return wrong + [f"{attempt} is unknown" for attempt in found.starts if attempt.split(".")[0] not in found.tasks]
+
+
+def g4_tasks_outlive_the_daemon(found: Evidence) -> list[str]:
+    """Nothing is LOST or failed to start because a daemon died."""
+    bad = {int(Outcome.LOST), int(Outcome.FAILED_TO_START), int(Outcome.INTERRUPTED)}
+    return [f"{task.name} {token}: {task.exit_message}" for token, task in found.tasks.items() if task.outcome in bad]
+
+
+def g5_exact_exit_truth(found: Evidence) -> list[str]:
+    """How it ended is what it did, or honestly unknown."""
+    wrong = []
+    for token, task in found.tasks.items():
+        job = found.jobs[task.name]
+        begun = f"{token}.{task.attempt}" in found.starts
+        if Outcome(task.outcome) is Outcome.LOST:
+            continue  # whether that was right, G4 says
+        if Outcome(task.outcome) is Outcome.FAILED_TO_START:
+            if begun:
+                wrong.append(f"{task.name} {token} ran, and is said to have failed to start: {task.exit_message}")
+            continue
+        if found.children_hurt and not begun and Outcome(task.outcome) in {Outcome.SIGNALED, Outcome.FAILED}:
+            continue
+        told = (task.outcome, task.exit_code, task.exit_signal)
+        true = {
+            "exit": (job.outcome, job.code, 0),
+            "tree": (job.outcome, job.code, 0),
+            "kill": (job.outcome, -job.code, job.code),
+        }.get(job.kind)
+        if token in found.hurt and (told[1:] == (-KILLED, KILLED) or told[1:] == (128 + KILLED, 0)):
+            continue  # the main process was hit, or told of a child that was
+        if true is not None and (told != true or not begun):
+            wrong.append(f"{task.name} {token}: told {told}, true is {true}, begun: {begun}")
+        if job.is_stopped and task.outcome != job.outcome and token not in found.hurt:
+            wrong.append(f"{task.name} {token}: was stopped, told {told}")
+    return wrong
+
+
+def g6_no_orphans(found: Evidence) -> list[str]:
+    """No process of any task is left."""
+    state_dir = found.rig.daemon.state_dir
+    try:
+        wait_until(lambda: not processes.of_state_dir(state_dir), "all gone", GONE_SECONDS)
+    except AssertionError:
+        return [f"{pid}: {line}" for pid, line in processes.of_state_dir(state_dir).items()]
+    return []
+
+
+def g7_bounded_stop(found: Evidence) -> list[str]:
+    """From an acknowledged stop to an empty tree, by the supervisor's own record: grace + 1 s."""
+    late = []
+    for token, (at, grace) in found.stops.items():
+        task = found.tasks.get(token)
+        if task is None or Outcome(task.outcome) is Outcome.LOST:
+            continue
+        directory = taskdir.attempt_path(str(found.rig.daemon.state_dir).encode(), token, task.attempt)
+        gone = taskdir.unpack_gone(Path(directory.decode(), "gone").read_bytes())
+        if gone is None or not gone.final:
+            late.append(f"{task.name} {token}: its tree was never seen empty")
+        elif (seconds := gone.end_realtime_ns / 1e9 - at) > grace + STOP_SLACK_SECONDS:
+            late.append(f"{task.name} {token}: {seconds:.1f} s after a stop with {grace:g} s of grace")
+    return late
+
+
+def g8_events_without_a_gap(found: Evidence) -> list[str]:
+    """The store's sequence is whole, and so is what each subscriber saw over all its streams."""
+    wrong = []
+    if [event[0] for event in found.events] != list(range(1, found.head_seq + 1)):
+        wrong.append(f"the store has {len(found.events)} events up to {found.head_seq}")
+    for client, events in found.seen.items():
+        expected = 1
+        for event in events:
+            if event["seq"] != expected:
+                wrong.append(f"{client} saw {event['seq']} after {expected - 1}")
+            expected = event["seq"] + 1
+        if expected != found.head_seq + 1:
+            wrong.append(f"{client} saw events up to {expected - 1} of {found.head_seq}")
+    return wrong
+
+
+def g9_legal_histories(found: Evidence) -> list[str]:
+    """Only moves of the table; RUNNING before the end of what ran; one end per attempt."""
+    wrong = []
+    state: dict[str, int] = {}
+    passed: dict[str, set[int]] = defaultdict(set)
+    ends: Counter[str] = Counter()
+    for seq, token, before, after, reason, attempt in found.events:
+        if token not in state:
+            state[token] = 0
+            if (before, after, reason) != (0, 0, "accepted"):
+                wrong.append(f"event {seq}: {token} begins with {before} -> {after}")
+            continue
+        if before != state[token] or State(after) not in LEGAL[State(before)]:
+            wrong.append(f"event {seq}: {token} moves {before} -> {after} in state {state[token]}")
+        state[token] = after
+        passed[f"{token}.{attempt}"].add(after)
+        ends[f"{token}.{attempt}"] += State(after) in TERMINAL
+    for token, task in found.tasks.items():
+        key = f"{token}.{task.attempt}"
+        if state.get(token) != task.state or ends[key] != 1:
+            wrong.append(f"{token}: status {task.state}, history {state.get(token)}, {ends[key]} ends")
+        if key in found.starts and Outcome(task.outcome) is not Outcome.LOST and State.RUNNING not in passed[key]:
+            wrong.append(f"{token} ran without having been RUNNING")
+    return wrong
+
+
+def g13_no_secrets(found: Evidence) -> list[str]:
+    """A secret of the tasks' environment stands in no log, list or event, and in no supervisor's arguments."""
+    canary = f"{CANARY_PREFIX}{found.rig.seed}"
+    places = [("the log", found.rig.daemon.log())]
+    places += [(f"status of {token}", str(task)) for token, task in found.tasks.items()]
+    places += [(f"event {event[0]}", event[4]) for event in found.events]
+    return [place for place, text in places if canary in text]
+
+
+JUDGES = {
+    "G1": g1_accepted_is_durable,
+    "G2": g2_a_key_means_one_task,
+    "G3": g3_at_most_one_start,
+    "G4": g4_tasks_outlive_the_daemon,
+    "G5": g5_exact_exit_truth,
+    "G6": g6_no_orphans,
+    "G7": g7_bounded_stop,
+    "G8": g8_events_without_a_gap,
+    "G9": g9_legal_histories,
+    "G13": g13_no_secrets,
+}
+
+
+def judge(found: Evidence, *, losses_allowed: bool = False) -> dict[str, list[str]]:
+    """Return the violations by guarantee. `losses_allowed`: supervisors were hurt, so some tasks may rightly be LOST."""
+    return {name: check(found) for name, check in JUDGES.items() if not (losses_allowed and name == "G4")}
