@@ -113,7 +113,7 @@ HELD = Resources(memory_bytes=64 * 2**20, enforce=True)
     ("ended", "resources", "outcome", "message"),
     [
         (OOM, HELD, Outcome.OOM_KILLED, "killed by the kernel: it needed more than its limit of 64 MiB of memory"),
-        (OOM, None, Outcome.OOM_KILLED, "killed by the kernel: its host or container ran out of memory"),
+        (OOM, Resources(), Outcome.OOM_KILLED, "killed by the kernel: its host or container ran out of memory"),
         (replace(OOM, oom_kill_count=0), HELD, Outcome.SIGNALED, "killed by SIGKILL"),
         (
             replace(OOM, exit_signal=0, exit_code=1, oom_kill_count=2),
