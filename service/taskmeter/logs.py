@@ -32,9 +32,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=True)
 
 
+class _HangUps(logging.Filter):
+    """Drops what gRPC logs, with a traceback, when a caller hangs up in the moment in which its call ends by itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and record.exc_info[0] is not None and record.exc_info[0].__name__ == "ExecuteBatchError")
+
+
 def configure_logging(level: str, form: str) -> None:
     """Send everything at `level` and above to stderr; `form` is "console" or "json"."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_HangUps())
     handler.setFormatter(JsonFormatter() if form == "json" else ConsoleFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("grpc").setLevel(logging.ERROR)

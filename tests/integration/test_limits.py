@@ -107,7 +107,9 @@ def test_a_limit_that_cannot_be_kept_is_refused_and_not_ignored(make_daemon: Any
 
 
 def test_the_cgroups_of_limits_are_removed_with_the_task(daemon: Daemon) -> None:
-    resources = {name: 64 * MIB if name == "memory_bytes" else 8 for name in CONTROLLERS if can_limit(name)}
+    resources = {
+        name: 64 * MIB if name == "memory_bytes" else 1 if name == "cpu_cores" else 8 for name in CONTROLLERS if can_limit(name)
+    }
     token = start(daemon.calls, "true", resources={**resources, "enforce": True})
     end_of(daemon.calls, token)
     daemon.stop()  # it removes its empty bases

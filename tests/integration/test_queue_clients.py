@@ -8,6 +8,7 @@ import pytest
 
 from taskmeter import Client, Outcome, State, SyncClient, errors
 from taskmeter.client import QueueStatus
+from taskmeter.v1 import task_pb2
 from tests.daemon import Daemon
 
 
@@ -20,7 +21,9 @@ def test_the_sync_client_puts_lists_pauses_and_resumes(daemon: Daemon) -> None:
             client.put_queue(f"n{number:02}")
         assert [queue.name for queue in client.list_queues()] == ["default", *(f"n{number:02}" for number in range(60)), "q"]
         assert client.pause_queue("q").paused
-        token = client.start(["true"], queue="q", priority=3, cpu_cores=0.5, memory_bytes=2**20).token
+        token = client.start(
+            ["true"], queue="q", priority=3, resources=task_pb2.Resources(cpu_cores=0.5, memory_bytes=2**20)
+        ).token
         status = client.get_task_status(token)
         assert (status.state, status.queue, status.waiting_reason) == (State.NONE, "q", 'queue "q" is paused')
         assert client.resume_queue("q").paused is False

@@ -112,7 +112,6 @@ def test_all_bad_fields_are_named_at_once(shared_daemon: Daemon) -> None:
         {"python": {"function": "a:b"}},
         {"pipeline": {"definition_json": "{}"}},
         {"external": {"kind": "x"}},
-        {"command": {"argv": ["true"]}, "queue": "gpu"},
     ],
 )
 def test_what_is_not_built_is_refused_and_not_ignored(shared_daemon: Daemon, spec: dict[str, Any]) -> None:

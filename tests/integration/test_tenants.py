@@ -110,9 +110,33 @@ def _list_keys(calls: Calls, stranger: str, token: str) -> None:
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "KEY_NOT_FOUND")
 
 
+def _put_queue(calls: Calls, stranger: str, token: str) -> None:
+    calls.PutQueue(name="ours", max_running_count=3)
+    assert calls.PutQueue(name="ours", max_running_count=1, key=stranger).queue.max_running_count == 1
+    ours = next(queue for queue in calls.ListQueues().queues if queue.name == "ours")
+    assert ours.max_running_count == 3
+
+
+def _list_queues(calls: Calls, stranger: str, token: str) -> None:
+    calls.PutQueue(name="only ours")
+    assert "only ours" in {queue.name for queue in calls.ListQueues().queues}
+    assert "only ours" not in {queue.name for queue in calls.ListQueues(key=stranger).queues}
+
+
+def _pause_queue(calls: Calls, stranger: str, token: str) -> None:
+    calls.PutQueue(name="not theirs")
+    for call in (calls.PauseQueue, calls.ResumeQueue):
+        failure = failure_of(call, key=stranger, name="not theirs")
+        assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "QUEUE_NOT_FOUND")
+
+
 NAMES_NO_TASK: dict[str, Callable[[Calls, str, str], None]] = {
     "/taskmeter.v1.TaskService/ListTasks": _list_tasks,
     "/taskmeter.v1.TaskService/StartTask": _start_task,
+    "/taskmeter.v1.QueueService/PutQueue": _put_queue,
+    "/taskmeter.v1.QueueService/ListQueues": _list_queues,
+    "/taskmeter.v1.QueueService/PauseQueue": _pause_queue,
+    "/taskmeter.v1.QueueService/ResumeQueue": _pause_queue,
     "/taskmeter.v1.AdminService/GetServerInfo": _server_info,
     "/taskmeter.v1.AdminService/Drain": _drain,
     "/taskmeter.v1.AdminService/CreateKey": _create_key,

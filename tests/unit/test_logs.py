@@ -6,7 +6,9 @@ import json
 import logging
 import sys
 
-from taskmeter.logs import ConsoleFormatter, JsonFormatter
+import pytest
+
+from taskmeter.logs import ConsoleFormatter, JsonFormatter, configure_logging
 
 
 def record(message: str, *, failed: bool = False) -> logging.LogRecord:
@@ -30,3 +32,23 @@ def test_json_lines_are_complete_and_single() -> None:
     assert "\n" not in line
     assert (entry["level"], entry["logger"], entry["message"]) == ("warning", "taskmeter.core.x", "two\nlines \x1b")
     assert "KeyError" in entry["exception"]
+
+
+def test_a_caller_who_hangs_up_is_no_error_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    class ExecuteBatchError(Exception):
+        """Named as gRPC's, which cannot be raised from here."""
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        configure_logging("info", "console")
+        for kind in (ExecuteBatchError, KeyError):
+            try:
+                raise kind("x")
+            except kind:
+                logging.getLogger("grpc._cython.cygrpc").exception("raised in core")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    shown = capsys.readouterr().err
+    assert "KeyError" in shown and "ExecuteBatchError" not in shown
