@@ -125,7 +125,7 @@ def test_g4_g5_g11_tasks_outlive_their_database(
     assert bool(aside) is (damage not in {delete, empty})
     assert "built anew" in daemon.log()
     doctor = json.loads(daemon.cli("doctor", "--json").stdout)
-    [finding] = [each for each in doctor if each["name"] == "store"]
+    [finding] = [each for each in doctor if each["name"] == "rebuilt"]
     assert finding["grade"] == "less" and "built anew with 12 tasks" in finding["text"]
     daemon.restart()
     assert daemon.calls.ListTasks(page_size=1).total_count == 12, "the new database is complete"

@@ -219,9 +219,9 @@ def _rebuilt(directory: Path) -> Iterator[Finding]:
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
-        yield Finding("store", Grade.LESS, f"rebuilt.json cannot be read: {error}")
+        yield Finding("rebuilt", Grade.LESS, f"rebuilt.json cannot be read: {error}")
         return
-    yield Finding("store", Grade.LESS, text, f"{kept}look at the disk, then delete {directory / 'rebuilt.json'}")
+    yield Finding("rebuilt", Grade.LESS, text, f"{kept}look at the disk, then delete {directory / 'rebuilt.json'}")
 
 
 def native() -> Iterator[Finding]:
