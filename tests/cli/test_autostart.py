@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -87,7 +89,9 @@ def test_an_older_daemon_that_someone_runs_by_hand_is_left_alone(daemon):
 
 def test_a_daemon_that_cannot_start_is_an_error_that_says_why(home):
     home.state_dir.mkdir(parents=True)
-    (home.state_dir / "taskmeter.db").write_bytes(b"this is no database" * 1000)
+    with closing(sqlite3.connect(home.state_dir / "taskmeter.db")) as database:  # as if a newer program had written it
+        database.execute("PRAGMA user_version = 9999")
+        database.execute("CREATE TABLE newer (x)")
     result = home.cli("ls")
     assert result.returncode == 4
     assert "could not be started" in result.stderr
