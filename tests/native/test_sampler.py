@@ -201,9 +201,12 @@ def test_a_cgroup_without_memory_bills_shared_pages_once_too(sampler: Sampler, p
     bare = "" if has_memory else tree.cgroup_v2  # with a memory controller: the process tree alone
     handle = sampler.open(tree.shim.pid, tree.main_pid, str(tree.directory), cgroup_v2=bare)
     reading = reading_when(
-        sampler, handle, lambda now: now.process_count == 5 and 190 < now.memory_bytes / MIB < 260, "five processes share 200 MiB"
+        sampler,
+        handle,
+        # Its main process alone, before the others are known, holds as much.
+        lambda now: now.memory_source == MemorySource.PSS and now.process_count == 5 and 190 < now.memory_bytes / MIB < 260,
+        "five processes share 200 MiB",
     )
-    assert reading.memory_source == MemorySource.PSS
     assert reading.pss_bytes == reading.memory_bytes
     assert reading.peak_memory_bytes < 450 * MIB
     assert reading.source == (MetricsSource.CGROUP if bare else MetricsSource.CLOCK)

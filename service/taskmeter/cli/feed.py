@@ -53,7 +53,8 @@ class Feed:
         interval_seconds: how often the status is wanted at most; None = only at the end.
         streams: which outputs to follow.
         last_lines: begin so many lines before the end of the output; None = at its beginning.
-        attempt: whose output; None = the newest attempt's, and then that of each that follows.
+        attempt: whose output alone; None = from `first_attempt` on that of each that follows.
+        first_attempt: where that begins; None = with the newest.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class Feed:
         streams: Sequence[str] = STREAMS,
         last_lines: int | None = None,
         attempt: int | None = None,
+        first_attempt: int | None = None,
     ) -> None:
         self._client = client
         self._token = token
         self._interval_seconds = interval_seconds
         self._last_lines = last_lines
         self._attempt = attempt
+        self._first_attempt = first_attempt
         self._sources = ["status", *streams]
         self._open = set(self._sources)
         self._queue: queue.Queue[TaskStatus | Output | Lost | Closed] = queue.Queue(MAX_QUEUED)
@@ -149,8 +152,10 @@ class Feed:
             self._queue.put(status)
 
     def _follow_output(self, source: str) -> None:
-        """Follow one attempt's output, or if none was named that of the newest and of all that come after it."""
-        attempt = self._newest_attempt() if self._attempt is None else self._attempt
+        """Follow one attempt's output, or if none was named that of the first that is wanted, else the newest, and all after it."""
+        attempt = self._attempt if self._attempt is not None else self._first_attempt
+        if attempt is None:
+            attempt = self._newest_attempt()
         last_lines = self._last_lines
         while True:
             self._follow_attempt(source, attempt, last_lines)

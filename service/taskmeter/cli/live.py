@@ -75,7 +75,12 @@ class LiveView:
 
         self._begin_with_the_past()
         feed = Feed(
-            self._client, self._token, interval_seconds=STATUS_SECONDS, streams=self._streams, last_lines=self._last_lines
+            self._client,
+            self._token,
+            interval_seconds=STATUS_SECONDS,
+            streams=self._streams,
+            last_lines=self._last_lines,
+            first_attempt=0 if self._last_lines is None else None,
         )
         terminal = console()
         with (

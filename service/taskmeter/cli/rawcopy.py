@@ -27,7 +27,7 @@ def wait_and_copy(client: SyncClient, token: str, interrupts: Interrupts, *, cop
     orders = 0
     lost = False
     descriptors = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
-    with Feed(client, token, interval_seconds=None, streams=STREAMS if copy else ()) as feed:
+    with Feed(client, token, interval_seconds=None, streams=STREAMS if copy else (), first_attempt=0) as feed:
         while not feed.finished:
             for item in feed.get_all(WAKE_SECONDS):
                 if isinstance(item, Output):

@@ -60,7 +60,7 @@ async def test_removing_deletes_every_file_of_the_task(attempts: Attempts) -> No
 async def test_what_a_killed_daemon_left_in_the_trash_is_deleted_by_the_next(make_attempts: MakeAttempts, tmp_path: Path) -> None:
     left = tmp_path / "state" / "trash" / "tk_x" / "1"
     left.mkdir(parents=True)
-    await make_attempts()
+    (await make_attempts()).executor.tidy()
     await wait_until_async(lambda: not exists(left.parent), "the trash is empty")
 
 
