@@ -152,7 +152,7 @@ class Feed:
             self._queue.put(status)
 
     def _follow_output(self, source: str) -> None:
-        """Follow one attempt's output; if none was named that of the first that is wanted, else the newest, and of all after it."""
+        """Follow one attempt's output; if none was named, that of the first wanted, else the newest, and of all after it."""
         attempt = self._attempt if self._attempt is not None else self._first_attempt
         if attempt is None:
             attempt = self._newest_attempt()
