@@ -24,7 +24,7 @@ BUDGET_SECONDS = {
     "unit": 60,
     "native": 480,
     "compat": 30,
-    "integration": 240,
+    "integration": 300,
     "cli": 240,
     "interop": 180,
     "faults": 1200,
