@@ -17,6 +17,14 @@ from tests.daemon import Daemon
 from tests.integration.helpers import end_of, failure_of, read, start, start_python, wait_for_output, wait_for_state
 
 MIB = 2**20
+EAT_SLOWLY = """
+import time
+held = []
+while True:
+    held.append(bytearray(2**20))
+    time.sleep(0.02)
+"""
+"""Long enough to be sampled: the peak of what is over before that is its largest process's, with the files that it maps."""
 EAT = "import sys; print('up', flush=True); data = []\nfor _ in range(64): data.append(bytearray(b'x') * (4 << 20))\nprint('ate')"
 
 CONTROLLERS = {"memory_bytes": "memory", "max_processes": "pids", "cpu_cores": "cpu"}
@@ -46,7 +54,7 @@ def limited(calls: Calls, name: str, value: float, code: str, **spec: Any) -> st
 
 
 def test_who_needs_more_memory_than_its_limit_is_oom_killed(shared_daemon: Daemon) -> None:
-    token = limited(shared_daemon.calls, "memory_bytes", 64 * MIB, EAT)
+    token = limited(shared_daemon.calls, "memory_bytes", 64 * MIB, EAT_SLOWLY)
     if token is None:
         return
     ended = end_of(shared_daemon.calls, token)
