@@ -393,9 +393,6 @@ class Executor(Protocol):
     def path_of(self, token: str, attempt: int, name: str) -> str:
         """Absolute path of `stdout`, `stderr` or another entry of the task's own directory."""
 
-    def size_of(self, token: str) -> int:
-        """Return the bytes that the task's files take on disk; blocks, for use in a thread."""
-
     async def close(self) -> None:
         """Stop watching. Tasks run on."""
 

@@ -6,10 +6,9 @@ bytes on disk as measured a few seconds ago at most.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -29,9 +28,9 @@ RETRY_AFTER_SECONDS = 5.0
 class QuotaGate:
     """Tasks that are being accepted per tenant, and the bytes that a tenant's tasks take."""
 
-    def __init__(self, size_of: Callable[[str], int]) -> None:
-        """Take `size_of`, which tells the bytes on disk of a task by its token; it blocks, and is called in a thread."""
-        self._size_of = size_of
+    def __init__(self, sizes: Callable[[Sequence[str]], Awaitable[list[int]]]) -> None:
+        """Take `sizes`, which tells the bytes on disk of tasks by their tokens."""
+        self._sizes = sizes
         self._pending: Counter[str] = Counter()
         self._measured: dict[str, tuple[float, int]] = {}
 
@@ -63,15 +62,12 @@ class QuotaGate:
             size, after = 0, None
             while True:
                 page = service.store.select(Filter(tenant), after, PAGE_COUNT)
-                size += await asyncio.to_thread(self._sum, [task.token for task in page])
+                size += sum(await self._sizes([task.token for task in page]))
                 if len(page) < PAGE_COUNT:
                     break
                 after = (page[-1].create_time, page[-1].token)
             self._measured[tenant] = (now, size)
         return size
-
-    def _sum(self, tokens: list[str]) -> int:
-        return sum(map(self._size_of, tokens))
 
 
 def _refuse(name: str, limit: int, now: int) -> None:

@@ -80,7 +80,7 @@ class Service:
         self.due_timer: asyncio.TimerHandle | None = None
         """When the next waiting task becomes due; see core/launch.py."""
         self.hub = Hub(store)
-        self.quotas = QuotaGate(executor.size_of)
+        self.quotas = QuotaGate(executor.sizes)
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()

@@ -30,7 +30,6 @@ from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.records import drop_input, last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
-from taskmeter.executors.size import allocated_bytes
 from taskmeter.executors.spares import Spares
 from taskmeter.executors.stored import rewrite_record, stored_attempts
 from taskmeter.executors.target import ancestors_of, identify
@@ -335,9 +334,6 @@ class LocalExecutor:
     def path_of(self, token: str, attempt: int, name: str) -> str:
         path = f"{self.directory_of(token, attempt)}/task/{name}"
         return os.path.realpath(path) if name.split("/", 1)[0] == "work" else path  # it may be shared by all attempts
-
-    def size_of(self, token: str) -> int:
-        return allocated_bytes(taskdir.task_path(self._state, token))
 
     def _directory(self, token: str, attempt: int) -> bytes:
         return taskdir.attempt_path(self._state, token, attempt)

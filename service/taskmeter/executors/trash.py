@@ -41,10 +41,6 @@ class Trash:
         for name in names:
             self.delete(self._directory / name)
 
-    def empty(self) -> None:
-        """Delete everything that is here."""
-        self.delete_named(self.names())
-
     def delete(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():  # a task may have made directories that nobody may enter

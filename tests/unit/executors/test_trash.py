@@ -19,13 +19,13 @@ def test_what_is_put_there_is_out_of_sight_and_then_deleted(trash: Trash, tmp_pa
     trash.put(str(task))
     assert not task.exists()
     assert os.listdir(tmp_path / "trash") == ["tk_a"]
-    trash.empty()
+    trash.delete_named(trash.names())
     assert os.listdir(tmp_path / "trash") == []
 
 
 def test_a_missing_task_is_no_error(trash: Trash, tmp_path: Path) -> None:
     trash.put(str(tmp_path / "missing"))
-    trash.empty()
+    trash.delete_named(trash.names())
 
 
 def test_links_are_removed_not_followed(trash: Trash, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_links_are_removed_not_followed(trash: Trash, tmp_path: Path) -> None:
     (tmp_path / "tk_a").mkdir()
     (tmp_path / "tk_a" / "link").symlink_to(tmp_path / "precious")
     trash.put(str(tmp_path / "tk_a"))
-    trash.empty()
+    trash.delete_named(trash.names())
     assert (tmp_path / "precious" / "file").exists()
 
 
@@ -45,7 +45,7 @@ def test_a_task_cannot_make_its_files_undeletable(trash: Trash, tmp_path: Path) 
     locked.chmod(0o000)
     locked.parent.chmod(0o000)
     trash.put(str(tmp_path / "tk_a"))
-    trash.empty()
+    trash.delete_named(trash.names())
     assert os.listdir(tmp_path / "trash") == []
 
 
@@ -53,7 +53,7 @@ def test_the_same_name_twice_is_deleted_twice(trash: Trash, tmp_path: Path) -> N
     for _ in range(2):
         (tmp_path / "tk_a" / "x").mkdir(parents=True)
         trash.put(str(tmp_path / "tk_a"))
-    trash.empty()
+    trash.delete_named(trash.names())
     assert os.listdir(tmp_path / "trash") == []
 
 
