@@ -30,6 +30,7 @@ from taskmeter.core.recovery import open_meters, recover
 from taskmeter.core.reseal import reseal
 from taskmeter.core.retention import keep_retention
 from taskmeter.core.scheduler import Scheduler
+from taskmeter.core.schedules import Schedules
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
 from taskmeter.executors.capacity import HostCapacity
@@ -49,6 +50,7 @@ from taskmeter.rpc.gate import Gate
 from taskmeter.rpc.methods import Activity, Router
 from taskmeter.rpc.open_calls import OpenCalls
 from taskmeter.rpc.queue_service import QueueServicer
+from taskmeter.rpc.schedule_service import ScheduleServicer
 from taskmeter.rpc.server import RpcServer
 from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
@@ -204,6 +206,7 @@ class _Parts:
     meter: LocalMeter
     service: Service
     keyring: Keyring
+    schedules: Schedules
 
 
 async def _build(settings: Settings) -> _Parts:
@@ -222,7 +225,7 @@ async def _build(settings: Settings) -> _Parts:
     service.report_key_secret = key_file.admin_key().encode()
     service.tariffs = _tariffs(settings)
     service.sealer = sealer
-    return _Parts(store, loss, executor, meter, service, keyring)
+    return _Parts(store, loss, executor, meter, service, keyring, Schedules(service))
 
 
 def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile | None, start_time: float) -> RpcServer:
@@ -245,7 +248,13 @@ def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile
     admin = AdminServicer(service, keyring, facts, lambda: server.targets, lambda: meter.backend)
     gate = Gate(Authenticator(keyring), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all")
     server = RpcServer(
-        Router(gate, activity), TaskServicer(service, streams), FileServicer(service), QueueServicer(service), admin, streams
+        Router(gate, activity),
+        TaskServicer(service, streams),
+        FileServicer(service),
+        QueueServicer(service),
+        ScheduleServicer(parts.schedules),
+        admin,
+        streams,
     )
     server.listen_unix(socket_path(settings.state_dir))
     if settings.listen:
@@ -279,9 +288,9 @@ async def _serve(settings: Settings) -> int:
     gc.set_threshold(GC_THRESHOLD)
     _announce(state_dir, server.targets, start_time)
     service.spawn(_after_start(service, parts.executor))
-    background = [loop.create_task(keep_retention(service, settings.retention))]
+    background = [loop.create_task(keep_retention(service, settings.retention)), loop.create_task(parts.schedules.keep())]
     if settings.auto:
-        background.append(loop.create_task(_leave_when_idle(settings, service, activity, stopping)))
+        background.append(loop.create_task(_leave_when_idle(settings, parts, activity, stopping)))
     await stopping.wait()
     await _end_work_first(settings, service, stopping)
 
@@ -358,13 +367,13 @@ def _announce(state_dir: Path, targets: list[str], start_time: float) -> None:
         pass
 
 
-async def _leave_when_idle(settings: Settings, service: Service, activity: Activity, stopping: asyncio.Event) -> None:
-    """An auto-started daemon goes when it has had no live task and no call for long enough."""
+async def _leave_when_idle(settings: Settings, parts: _Parts, activity: Activity, stopping: asyncio.Event) -> None:
+    """An auto-started daemon goes when it has had no live task, no schedule that goes on, and no call for long enough."""
     last_live = time.monotonic()
     while True:
         await asyncio.sleep(min(AUTO_EXIT_CHECK_SECONDS, settings.auto_exit_seconds / 4))
         now = time.monotonic()
-        if service.live:
+        if parts.service.live or parts.schedules.any_active:
             last_live = now
         if min(activity.idle_seconds, now - last_live) >= settings.auto_exit_seconds:
             stopping.set()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskmeter.client.key import Key, KeyQuotas, NewKey
     from taskmeter.client.queues import QueueStatus
     from taskmeter.client.resume import Delivery
+    from taskmeter.client.schedules import ScheduleStatus
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
     from taskmeter.client.sync import SyncClient
     from taskmeter.client.tail import FileChunk
@@ -31,6 +32,7 @@ __all__ = [
     "NewKey",
     "Page",
     "QueueStatus",
+    "ScheduleStatus",
     "ServerInfo",
     "Started",
     "SyncClient",
@@ -55,6 +57,7 @@ _HOME = {
     "NewKey": "key",
     "Page": "base",
     "QueueStatus": "queues",
+    "ScheduleStatus": "schedules",
     "ServerInfo": "status",
     "Started": "base",
     "SyncClient": "sync",
