@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskmeter.client.aio import Client
-    from taskmeter.client.base import Page, Started
+    from taskmeter.client.base import Page, Started, StoppedTasks
     from taskmeter.client.discovery import Endpoint
     from taskmeter.client.history import MetricsHistory, MetricsPoint
     from taskmeter.client.key import Key, KeyQuotas, NewKey
@@ -33,6 +33,7 @@ __all__ = [
     "QueueStatus",
     "ServerInfo",
     "Started",
+    "StoppedTasks",
     "SyncClient",
     "TaskMetrics",
     "TaskRecord",
@@ -57,6 +58,7 @@ _HOME = {
     "QueueStatus": "queues",
     "ServerInfo": "status",
     "Started": "base",
+    "StoppedTasks": "base",
     "SyncClient": "sync",
     "TaskMetrics": "status",
     "TaskRecord": "status",

@@ -213,10 +213,46 @@ def list_tasks(
 
 
 def terminate(
-    token: str, grace_period_seconds: float | None = None, immediate: bool = False, reason: str = ""
+    token: str,
+    grace_period_seconds: float | None = None,
+    immediate: bool = False,
+    reason: str = "",
+    include_dependents: bool = False,
 ) -> tasks.TerminateRequest:
     """Build a Terminate request; an absent grace is the spec's."""
-    return tasks.TerminateRequest(token=token, grace_period_seconds=grace_period_seconds, immediate=immediate, reason=reason)
+    return tasks.TerminateRequest(
+        token=token,
+        grace_period_seconds=grace_period_seconds,
+        immediate=immediate,
+        reason=reason,
+        include_dependents=include_dependents,
+    )
+
+
+def terminate_tasks(
+    *,
+    tags: Mapping[str, str] | None = None,
+    project_id: str = "",
+    queue: str = "",
+    name_prefix: str = "",
+    everything: bool = False,
+    grace_period_seconds: float | None = None,
+    immediate: bool = False,
+    reason: str = "",
+    include_dependents: bool = False,
+) -> tasks.TerminateTasksRequest:
+    """Build a TerminateTasks request; filters narrow each other, and `everything` stands in for them."""
+    return tasks.TerminateTasksRequest(
+        tags=tags,
+        project_id=project_id,
+        queue=queue,
+        name_prefix=name_prefix,
+        all=everything,
+        grace_period_seconds=grace_period_seconds,
+        immediate=immediate,
+        reason=reason,
+        include_dependents=include_dependents,
+    )
 
 
 def update_task(

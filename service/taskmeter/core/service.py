@@ -75,6 +75,8 @@ class Service:
         """Called for every task that runs; set likewise."""
         self.on_ended: Callable[[Task], None] = lambda _: None
         """Called for each task whose end is stored; set like `pump`, which is called after it."""
+        self.many_lock = asyncio.Lock()
+        """Held by whoever locks several tasks at once, and taken before any of theirs."""
         self.queue_lock = asyncio.Lock()
         """Held while a queue's definition changes."""
         self.due_timer: asyncio.TimerHandle | None = None
