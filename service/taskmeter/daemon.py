@@ -26,6 +26,7 @@ import grpc
 from taskmeter import __version__
 from taskmeter.core.drain import drain, drained
 from taskmeter.core.keyring import Keyring
+from taskmeter.core.rates import Rates
 from taskmeter.core.recovery import open_meters, recover
 from taskmeter.core.reseal import reseal
 from taskmeter.core.retention import keep_retention
@@ -39,6 +40,7 @@ from taskmeter.host import goes_down_with_us
 from taskmeter.logs import configure_logging
 from taskmeter.lost_store import Loss, may_start_again, open_store, rebuild_store, start_again
 from taskmeter.metering.meter import LocalMeter
+from taskmeter.model.key import Rate
 from taskmeter.model.task import LOCAL_NODE
 from taskmeter.model.usage import Tariff
 from taskmeter.rpc.admin_service import AdminServicer, ServerFacts
@@ -54,7 +56,7 @@ from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
 from taskmeter.sealing import load_sealer
-from taskmeter.settings import Settings, reload_tariffs
+from taskmeter.settings import Settings, plain_text_on_the_network, reload_tariffs
 from taskmeter.stores.audit_file import AuditFile
 from taskmeter.stores.keyfile import KeyFile
 from taskmeter.stores.sqlite import SqliteStore
@@ -243,12 +245,17 @@ def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile
     )
     server: RpcServer
     admin = AdminServicer(service, keyring, facts, lambda: server.targets, lambda: meter.backend)
-    gate = Gate(Authenticator(keyring), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all")
+    rate = Rate(settings.calls_per_second, settings.calls_burst) if settings.calls_per_second else None
+    gate = Gate(
+        Authenticator(keyring, Rates(rate)), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all"
+    )
     server = RpcServer(
         Router(gate, activity), TaskServicer(service, streams), FileServicer(service), QueueServicer(service), admin, streams
     )
     server.listen_unix(socket_path(settings.state_dir))
     if settings.listen:
+        if plain_text_on_the_network(settings):
+            log.warning("listening on %s without TLS: whoever reads the traffic has the keys", settings.listen)
         server.listen_tcp(settings.listen, tls)
     service.environment = {"TASKMETER_TARGET": server.targets[0]}
     return server

@@ -323,8 +323,13 @@ def create_key(
     queued_count: int | None = None,
     stream_count: int | None = None,
     disk_bytes: int | None = None,
+    calls_per_second: float | None = None,
+    burst_count: int = 0,
 ) -> admin.CreateKeyRequest:
-    """Build a CreateKey request; `lifetime_seconds` 0 = for ever, a quota that is None = no limit of the key's own."""
+    """Build a CreateKey request; `lifetime_seconds` 0 = for ever, a quota that is None = no limit of the key's own.
+
+    `calls_per_second` None = as the daemon's settings say; `burst_count` 0 = the calls of one second.
+    """
     limits = {
         "running_count": running_count,
         "queued_count": queued_count,
@@ -338,6 +343,7 @@ def create_key(
         scopes=[str(scope) for scope in scopes],
         lifetime_seconds=lifetime_seconds,
         quotas=admin.KeyQuotas(**given) if given else None,
+        rate=admin.KeyRate(calls_per_second=calls_per_second, burst_count=burst_count) if calls_per_second is not None else None,
     )
 
 

@@ -115,6 +115,7 @@ class AdminServicer:
             name=request.name,
             lifetime_seconds=request.lifetime_seconds,
             quotas=wanted.quotas,
+            rate=wanted.rate,
         )
         return pb.CreateKeyResponse(secret=secret, key=key_to_message(key))
 

@@ -11,6 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError
 
 from taskmeter.core.audit import AuditLog, Decision
+from taskmeter.core.rates import ENDS_WORK
 from taskmeter.errors import TaskmeterError
 from taskmeter.model.ids import is_token
 from taskmeter.rpc.auth import Authenticator, Caller
@@ -34,8 +35,16 @@ class Gate:
         self.note_reads = note_reads and audit is not None
 
     def enter(self, path: str, context: Context) -> Caller:
-        """Return who calls. Raises `AuthenticationError`, `PermissionDeniedError`."""
+        """Return who calls. Raises `AuthenticationError`, `LimitError` RATE_LIMITED, `PermissionDeniedError`."""
         caller = self.holder(path, context)
+        if caller.buckets is not None:
+            bucket = caller.buckets[path not in ENDS_WORK]
+            try:
+                bucket.take()
+            except TaskmeterError as error:
+                if bucket.worth_a_note():
+                    self.note(path, caller, context.peer(), error=error)
+                raise
         try:
             self._authenticator.permit(path, caller)
         except TaskmeterError as error:
