@@ -106,4 +106,4 @@ def test_tcp_without_tls_beyond_this_host_needs_the_long_word(make_daemon: Calla
     target = next(target for target in daemon.info["grpc"] if target.startswith("0.0.0.0:"))
     with SyncClient(target.replace("0.0.0.0", "127.0.0.1"), key=daemon.key) as client:
         assert client.server_info().version
-    assert "without TLS: whoever reads the traffic has the keys" in daemon.log
+    assert "without TLS: whoever reads the traffic has the keys" in daemon.log()
