@@ -33,6 +33,7 @@ from taskmeter.core.retention import keep_retention
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
+from taskmeter.executors.accounts import load_accounts
 from taskmeter.executors.capacity import HostCapacity
 from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
@@ -210,12 +211,15 @@ class _Parts:
 
 async def _build(settings: Settings) -> _Parts:
     state_dir = settings.state_dir
+    accounts = load_accounts(settings.task_user, settings.task_users, state_dir)
     sealer = load_sealer(settings.encryption_key_file)
     key_file = KeyFile(state_dir)
     keyring = Keyring(key_file)
     codec = ProtoCodec()
     store, loss = open_store(state_dir, codec, settings.ballast_bytes, secure_delete=sealer is not None)
-    executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
+    executor = LocalExecutor(
+        state_dir, store_id=store.store_id, cgroup=settings.cgroup, accounts=accounts, open_files=_raise_open_files()
+    )
     await executor.start()
     meter = _meter(settings)
     scheduler = Scheduler(settings.max_running, settings.max_waiting, capacity=HostCapacity(meter.gpus))
@@ -324,9 +328,12 @@ async def _end_work_first(settings: Settings, service: Service, stopping: asynci
     if count:
         log.info("draining: waiting for %d task%s to end; a second signal ends the daemon at once", count, "s"[: count > 1])
     stopping.clear()
-    waits = [asyncio.ensure_future(drained(service)), asyncio.ensure_future(stopping.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
+    ended, told = asyncio.ensure_future(drained(service)), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+    for task in ended.result() if ended.done() else ():
+        pids = f", processes {' '.join(map(str, task.unkillable_pids))}" if task.unkillable_pids else ""
+        log.error("drained but for task %s, which outlives its kill%s: the next daemon goes on with it", task.token, pids)
+    for wait in (ended, told):
         wait.cancel()
 
 

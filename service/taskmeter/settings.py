@@ -40,6 +40,10 @@ class Settings:
     """PEM file: only clients with a certificate of this authority can connect to `listen`. They need a key besides."""
     listen_in_plain_text_and_let_anybody_on_the_network_read_the_keys: bool = False
     """Have `listen` on any address without TLS. Whoever sees the traffic has the keys, and with them this user's account."""
+    task_user: str = ""
+    """Whom a daemon that runs as root runs tasks as; their directories must be within this user's reach. Empty = root."""
+    task_users: str = ""
+    """Whom a task may ask to run as, under such a daemon: names, separated by commas, or a list in the config file."""
     audit: str = "changes"
     """What audit.jsonl notes: "changes" what changes something, streams and refusals, "all" every call, "off" nothing."""
     audit_max_bytes: int = 64 * 1024 * 1024
@@ -53,7 +57,7 @@ class Settings:
     max_running: int = 1000
     """Tasks that run at once; the others wait."""
     max_waiting: int = 100_000
-    """Tasks that may wait; one more is refused with QUEUE_FULL."""
+    """Tasks that may wait, those that wait for their next attempt included; one more is refused with QUEUE_FULL."""
     sample_rate_hz: float = 10.0
     """Samples per second, 0.1–20."""
     cgroup: str = "auto"
@@ -94,6 +98,8 @@ _ENVIRONMENT = (
     "tls_key",
     "tls_client_ca",
     PLAIN_TEXT,
+    "task_user",
+    "task_users",
     "audit",
     "audit_max_bytes",
     "max_streams",
@@ -177,6 +183,8 @@ def _invalid(name: str, problem: str) -> InvalidArgumentError:
 
 
 def _typed(name: str, value: Any) -> Any:
+    if name == "task_users" and isinstance(value, list):
+        value = ",".join(map(str, value))
     if name in {"tariffs", "config", "retention"}:
         return value
     kind = type(getattr(Settings(Path("/")), name))

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from taskmeter.v1 import task_pb2
-from tests import processes
+from tests import processes, ptrace
 from tests.calls import Calls
 from tests.daemon import Daemon
 from tests.integration.helpers import (
@@ -160,3 +160,22 @@ def test_a_stopping_task_names_the_processes_that_outlive_sigkill(shared_daemon:
         place.rmdir()
     assert (ended.state, ended.outcome) == CANCELLED and not ended.unkillable_pids
     assert "outlives" not in ended.exit_message
+
+
+def test_g6_a_process_that_cannot_be_reaped_is_named_and_bounds_a_drain(daemon: Daemon) -> None:
+    """Dead, and held by a debugger: its task has not ended, says so, and neither stops the daemon from going nor is forgotten."""
+    token = start(daemon.calls, "sleep", "600", grace_period_seconds=0.1, retry={"max_retries": 3})
+    pid = wait_for_state(daemon.calls, token, task_pb2.TASK_STATE_RUNNING).pid
+    with ptrace.held(pid):
+        daemon.calls.Terminate(token=token)
+        wait_until(lambda: status_of(daemon.calls, token).unkillable_pids, "it is listed")
+        status = status_of(daemon.calls, token)
+        assert list(status.unkillable_pids) == [pid] and status.state == task_pb2.TASK_STATE_STOPPING
+        assert status.exit_message == f"1 of its processes outlives SIGKILL: {pid}"
+        daemon.calls.Drain()
+        assert daemon.stop() == 0, "it does not wait for ever"
+        assert f"drained but for task {token}, which outlives its kill, processes {pid}" in daemon.log()
+        daemon.start()
+        assert list(status_of(daemon.calls, token).unkillable_pids) == [pid]
+    ended = end_of(daemon.calls, token)
+    assert (ended.state, ended.outcome) == CANCELLED and not ended.unkillable_pids

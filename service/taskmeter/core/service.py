@@ -87,7 +87,8 @@ class Service:
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()
         self.not_due: set[str] = set()
-        """Tasks in NONE that are not in the queue yet: their wait for the next attempt is not over."""
+        """Tasks in NONE that have no place in the queue's order yet: their wait for the next attempt is not over. They count for
+        its bounds all the same: nobody would believe a queue to have room that lists so many."""
         self.attaching: dict[Target, Attach] = {}
         """Processes whose tasks are being accepted."""
         self.environment: dict[str, str] = {}
