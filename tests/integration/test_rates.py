@@ -66,7 +66,8 @@ def test_a_rate_outlives_the_daemon_and_is_shown(make_daemon: Callable[..., Daem
     assert "calls=0.01/s,4" in daemon.cli("key", "ls").stdout
     assert daemon.cli("key", "create", "--burst", "4").returncode == 2
     with SyncClient(daemon.target, key=daemon.key) as client:
-        assert client.create_key(["read"], calls_per_second=2.5).key.rate.burst_count == 3
+        made_rate = client.create_key(["read"], calls_per_second=2.5).key.rate
+        assert made_rate is not None and made_rate.burst_count == 3
         assert client.create_key(["read"]).key.rate is None
 
 

@@ -36,7 +36,7 @@ async def drain(service: Service, *, grace_seconds: float | None, reason: str) -
 
 
 async def drained(service: Service) -> list[Task]:
-    """Return when no task runs any more, or when only those are left that should have been gone for some time; and which those are.
+    """Return when no task runs any more, or only those that should have been gone for some time; and which these are.
 
     It is asked for while the service drains, so none begins.
     """
@@ -50,7 +50,7 @@ async def drained(service: Service) -> list[Task]:
 
 
 def overdue_time(task: Task) -> float:
-    """Return when a task that is being ended can no more be expected to end: Unix seconds, in the future if nobody has ended it."""
+    """Return when a task can no more be expected to end, in Unix seconds; it lies in the future while nobody has ended it."""
     if task.stop is not None:
         return task.stop.time + task.stop.grace_seconds + OVERDUE_SECONDS
     return (task.end_time or time.time()) + task.spec.grace_period_seconds + OVERDUE_SECONDS
