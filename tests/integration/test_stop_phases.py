@@ -116,6 +116,33 @@ def test_a_stop_is_kept_by_the_shim_when_the_daemon_dies_right_after(daemon: Dae
     assert ((ended.state, ended.outcome), ended.exit_signal) == (CANCELLED, 9)
 
 
+@pytest.mark.parametrize(("limit", "already"), [("timeout_seconds", False), ("idle_ttl_seconds", True)])
+def test_while_a_limit_is_ending_it(shared_daemon: Daemon, limit: str, already: bool) -> None:
+    """Its grace period runs already, for another reason, and it would be tried again; who stops it now has stopped it."""
+    calls = shared_daemon.calls
+    script = "trap 'touch asked' TERM; sleep 600 & while :; do wait; done"
+    spec = {limit: 1.0, "grace_period_seconds": 600.0, "retry": {"max_retries": 3}}
+    token = start(calls, "sh", "-c", script, **spec)
+    [work] = wait_until(lambda: list(shared_daemon.state_dir.glob(f"tasks/*/{token}/0/task/work")), "it has started")
+    wait_until((work / "asked").exists, "it was asked to end")
+    assert calls.Terminate(token=token, immediate=True).already_stopping == already
+    ended = end_of(calls, token)
+    assert ((ended.state, ended.outcome), ended.attempt) == (CANCELLED, 0), ended.exit_message
+    assert ended.exit_message.startswith("stopped on request, when it had ")
+
+
+def test_while_it_fails_to_start(shared_daemon: Daemon) -> None:
+    calls = shared_daemon.calls
+    for _ in range(10):
+        token = start(calls, "no such command", retry={"max_retries": 3, "delay_seconds": 600})
+        try:
+            calls.Terminate(token=token)
+        except grpc.RpcError as error:
+            assert Failure(error).reason == "TASK_ENDED", error
+        ended = end_of(calls, token)
+        assert (ended.state, ended.outcome) == CANCELLED, ended.exit_message
+
+
 def test_after_its_end_it_is_refused_however_often(shared_daemon: Daemon) -> None:
     calls = shared_daemon.calls
     token = start(calls, "true")
