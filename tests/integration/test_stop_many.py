@@ -138,6 +138,8 @@ def test_the_command_line_and_the_client_stop_many(make_daemon: Callable[..., Da
     with SyncClient(daemon.target, key=daemon.key) as client:
         stopped = client.terminate_tasks(tags={"k": "v"}, immediate=True)
         assert set(stopped.tokens) == set(tagged[1:]) and stopped.stopped_count == 2
+        audit = daemon.state_dir / "audit.jsonl"
+        wait_until(lambda: all(token in audit.read_text() for token in tagged), "it is noted who was stopped")
         second = start(calls, "sleep", "600")
         start(calls, "true", after=[second])
         assert client.terminate(second, immediate=True, include_dependents=True) == 1

@@ -112,7 +112,9 @@ async def test_a_root_daemon_runs_tasks_as_another_user_without_new_privileges(o
     attempts = Attempts(open_dir / "state", accounts=Accounts(ACCOUNT))
     await attempts.start()
     try:
-        script = "id -u; id -g; id -G; grep NoNewPrivs /proc/self/status; pwd; cat; echo x > made; cat ../../exit; echo $?"
+        script = (
+            "id -u; id -g; id -G; grep NoNewPrivs /proc/self/status; pwd; cat /dev/stdin; echo x > made; cat ../../exit; echo $?"
+        )
         attempt = await attempts.shell(script, stdin_data=b"input\n")
         await attempt.over()
         work = attempts.executor.path_of(attempt.token, 1, "work")
