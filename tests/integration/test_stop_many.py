@@ -7,7 +7,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from taskmeter.client import SyncClient
+from taskmeter.client import Client, SyncClient
 from taskmeter.v1 import task_pb2
 from tests.calls import Calls
 from tests.daemon import Daemon
@@ -144,3 +144,14 @@ def test_the_command_line_and_the_client_stop_many(make_daemon: Callable[..., Da
         start(calls, "true", after=[second])
         assert client.terminate(second, immediate=True, include_dependents=True) == 1
     assert "nothing to stop" in daemon.cli("stop", "--tag", "k=v").stderr
+
+
+async def test_the_async_client_stops_many(shared_daemon: Daemon) -> None:
+    calls = shared_daemon.calls
+    first, waiting = tree(calls, "sleep", "600")
+    async with Client(shared_daemon.target, key=shared_daemon.key) as client:
+        assert await client.terminate(first, immediate=True, include_dependents=True) == 4
+        other = start(calls, "sleep", "600", project_id="of the async client")
+        stopped = await client.terminate_tasks(project_id="of the async client", immediate=True)
+    assert (stopped.tokens, stopped.stopped_count, stopped.dependent_count) == ((other,), 1, 0)
+    assert ends(calls, [first, *waiting, other]) == [CANCELLED] * 6

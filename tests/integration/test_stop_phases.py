@@ -135,10 +135,7 @@ def test_while_it_fails_to_start(shared_daemon: Daemon) -> None:
     calls = shared_daemon.calls
     for _ in range(10):
         token = start(calls, "no such command", retry={"max_retries": 3, "delay_seconds": 600})
-        try:
-            calls.Terminate(token=token)
-        except grpc.RpcError as error:
-            assert Failure(error).reason == "TASK_ENDED", error
+        calls.Terminate(token=token)
         ended = end_of(calls, token)
         assert (ended.state, ended.outcome) == CANCELLED, ended.exit_message
 
