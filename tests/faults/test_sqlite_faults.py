@@ -15,6 +15,7 @@ from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.stores.sqlite import SqliteStore
 from tests.faults.sqlite_faults import Call, SqliteFaults
 from tests.unit.stores.test_sqlite import acceptance, some_task
+from tests.waiting import wait_until_async
 
 COMMIT_COUNT = 400
 
@@ -119,14 +120,17 @@ async def test_g1_a_failed_fsync_stops_the_store_for_good(
 
 
 async def test_g11_a_corrupt_database_stops_the_store_and_is_said_to_be_damaged(store: SqliteStore, faults: SqliteFaults) -> None:
+    found: list[str] = []
+    store.set_on_damage(found.append)
     await accept(store)
     faults.plan(Call.WRITE, apsw.SQLITE_CORRUPT)
     with pytest.raises(UnavailableError):
         await accept(store)
-    assert store.damaged
+    await wait_until_async(lambda: found, "it is said")
     faults.heal()
     with pytest.raises(UnavailableError):
         await accept(store)
+    assert len(found) == 1, "it is said once"
 
 
 async def test_g11_a_read_that_fails_answers_unavailable(store: SqliteStore, faults: SqliteFaults, tmp_path: Path) -> None:

@@ -329,6 +329,12 @@ class Executor(Protocol):
     def check_limits(self, resources: Resources) -> None:
         """See whether a task can be held to these amounts here. Raises `PreconditionError` UNSUPPORTED_HERE naming which not."""
 
+    def check_user(self, user: str) -> None:
+        """See whether a task may run as this user, "" = nobody in particular.
+
+        Raises `PreconditionError` UNSUPPORTED_HERE where no task can name one, `InvalidArgumentError` for one that may not be.
+        """
+
     async def launch(self, launch: Launch) -> None:
         """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
 

@@ -75,6 +75,8 @@ class Service:
         """Called for every task that runs; set likewise."""
         self.on_ended: Callable[[Task], None] = lambda _: None
         """Called for each task whose end is stored; set like `pump`, which is called after it."""
+        self.many_lock = asyncio.Lock()
+        """Held by whoever locks several tasks at once, and taken before any of theirs."""
         self.queue_lock = asyncio.Lock()
         """Held while a queue's definition changes."""
         self.due_timer: asyncio.TimerHandle | None = None
@@ -85,7 +87,8 @@ class Service:
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()
         self.not_due: set[str] = set()
-        """Tasks in NONE that are not in the queue yet: their wait for the next attempt is not over."""
+        """Tasks in NONE that have no place in the queue's order yet: their wait for the next attempt is not over. They count for
+        its bounds all the same: nobody would believe a queue to have room that lists so many."""
         self.attaching: dict[Target, Attach] = {}
         """Processes whose tasks are being accepted."""
         self.environment: dict[str, str] = {}

@@ -93,6 +93,7 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
             retry_after_seconds=1.0,
         )
     service.executor.check_limits(spec.resources)
+    service.executor.check_user(spec.user)
     check_room(service, tenant, spec.queue)
     check_after(service, spec.after, tenant)
     scheduler.admission.check(spec.resources)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from typing import Any, NoReturn
 
@@ -43,7 +44,7 @@ def rpc_status(error: TaskmeterError) -> status_pb2.Status:
         status.details.add().Pack(bad)
     if error.retry_after_seconds is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(int(error.retry_after_seconds * 1000))
+        retry.retry_delay.FromMilliseconds(math.ceil(error.retry_after_seconds * 1000))
         status.details.add().Pack(retry)
     return status
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -101,8 +103,6 @@ class SqliteStore:
         self._jobs: SimpleQueue[_Job | _Work | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken: str = ""
-        self.damaged = False
-        """The database is corrupt: it has to be rebuilt from the task directories."""
         self.upkeep = SqliteUpkeep(self._reading, self._writing, self._queries, self._in_transaction)
         self._thread = Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._thread.start()
@@ -118,6 +118,9 @@ class SqliteStore:
             migrate(self._writing)
             self._reading = _open(self._path)
             self._connections.append(self._reading)
+            for suffix in ("", "-wal", "-shm"):  # it has what tasks were given; others may be let through its directory
+                with suppress(OSError):
+                    os.chmod(f"{self._path}{suffix}", 0o600)
             self.store_id = str(self._meta("store_id"))
             self._head = int(self._meta("head_seq"))
             self._live = self._read_live()
@@ -367,7 +370,6 @@ class SqliteStore:
             self._stop(error)
             if kind is Failure.DAMAGED:
                 assert self._loop is not None
-                self.damaged = True
                 self._loop.call_soon_threadsafe(self._damaged, describe(error))
         return UnavailableError(
             self._broken or "the store could not be written", reason="STORE_UNAVAILABLE", retry_after_seconds=1.0
