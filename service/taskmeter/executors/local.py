@@ -371,7 +371,7 @@ class LocalExecutor:
         main = taskdir.unpack_pid(records[3]) if records else None
         if main is not None and main.flags & taskdir.PID_ATTACHED:
             return 0
-        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt)
+        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt, self._directory(token, attempt))
 
     def last_account(self, token: str, attempt: int) -> Gone:
         return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt))
