@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from taskmeter import failpoints
+from taskmeter.core.keep_record import write_record
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.outcome import NO_EXIT_CODE
 from taskmeter.core.service import Entry, Service
@@ -70,6 +71,8 @@ async def terminate(
         failpoints.hit("stop.before_order")
         if entry.launched:
             service.executor.order_stop(token, task.attempt, cause, grace, stop.serial)
+        if cause is Cause.CANCEL and (reason or not entry.launched):  # the order does not say why, or is not written yet
+            await write_record(service, entry.task)
         return False
 
 
@@ -118,5 +121,7 @@ async def _escalate(service: Service, entry: Entry, cause: Cause, now: float, gr
     if order == stop:
         return
     await advance(service, task, [], stop=order)
+    if stop is not None and order.cause is not stop.cause:  # of an order that is there already, the first cause stays
+        await write_record(service, entry.task)
     if entry.launched and order.serial > (stop.serial if stop else 0):
         service.executor.order_stop(task.token, task.attempt, order.cause, order.grace_seconds, order.serial)
