@@ -65,6 +65,8 @@ SAME_FOR_EVERY_USER = (
     "faults/test_random_faults.py",
     "faults/test_retries_kill9.py",
     "faults/test_sqlite_faults.py",
+    "faults/test_store_foreign.py",
+    "faults/test_store_rebuilt.py",
     "faults/test_stalled_subscribers.py",
     "cli/test_key.py",
     "cli/test_queue.py",

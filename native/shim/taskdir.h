@@ -107,6 +107,7 @@ enum tm_fault {
     TM_FAULT_CRASH = 1, /* SIGKILL to itself */
     TM_FAULT_SLEEP = 2,
     TM_FAULT_ERROR = 3, /* exit with TM_SHIM_IO */
+    TM_FAULT_STALL = 5, /* a sleep that is long enough to be killed in */
 };
 
 enum tm_failpoint {

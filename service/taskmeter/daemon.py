@@ -60,6 +60,7 @@ from taskmeter.sealing import load_sealer
 from taskmeter.settings import Settings, plain_text_on_the_network, reload_tariffs
 from taskmeter.stores.audit_file import AuditFile
 from taskmeter.stores.keyfile import KeyFile
+from taskmeter.stores.queuefile import QueuesJson
 from taskmeter.stores.sqlite import SqliteStore
 
 EXIT_REFUSED = 4
@@ -228,6 +229,7 @@ async def _build(settings: Settings) -> _Parts:
     service.report_key_secret = key_file.admin_key().encode()
     service.tariffs = _tariffs(settings)
     service.sealer = sealer
+    service.queue_file = QueuesJson(state_dir)
     return _Parts(store, loss, executor, meter, service, keyring)
 
 

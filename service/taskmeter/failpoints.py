@@ -9,7 +9,8 @@ NAME=ACTION, with *COUNT for how often (default: always) and +SKIP for how many 
 - execute-then-error: let the operation happen and raise after it; only where one is enclosed, that is where `hit_after` stands
 
 Names that begin with `shim.`, and those of `IN_SHIM`, happen in the task's supervisor: each launch asks `for_shim` once, and
-what it answers travels in the launch block. There `error` is an orderly exit.
+what it answers travels in the launch block. There `error` is an orderly exit, and a sleep takes 50 ms, or 10 s if it is of a
+second or more.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from threading import Lock
 
 VARIABLE = "TASKMETER_FAILPOINTS"
 SLEEP_MILLISECONDS = 20.0
+STALL_SECONDS = 1.0
 AFTER_REPLY_SECONDS = 0.002
 """After a handler's return the answer is on its way by then."""
 
@@ -68,6 +70,8 @@ class Action(IntEnum):
     SLEEP = 2
     ERROR = 3
     EXECUTE_THEN_ERROR = 4
+    STALL = 5
+    """A long sleep in the supervisor; written as one."""
 
 
 class FailpointError(OSError):
@@ -147,7 +151,8 @@ def for_shim() -> int:
     for number, name in enumerate(IN_SHIM, 1) if _points else ():
         point = _take(name, after=False)
         if point is not None:
-            return number << 4 | point.action
+            long = point.action is Action.SLEEP and point.sleep_seconds >= STALL_SECONDS
+            return number << 4 | (Action.STALL if long else point.action)
     return 0
 
 

@@ -75,7 +75,7 @@ def test_while_initialising(shared_daemon: Daemon) -> None:
     calls = shared_daemon.calls
     token = start(calls, "sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done", announces_ready=True)
     wait_for_output(calls, token, b"up")
-    assert status_of(calls, token).state == task_pb2.TASK_STATE_INITIALIZING
+    wait_for_state(calls, token, task_pb2.TASK_STATE_INITIALIZING)
     calls.Terminate(token=token)
     ended = end_of(calls, token)
     assert ((ended.state, ended.outcome), ended.exit_code) == (CANCELLED, 0)

@@ -138,8 +138,9 @@ async def _store(
         task, encoded = task.evolve(spec=sealed), service.codec.encode_spec(sealed)
     at_once = scheduler.accept(task)
     try:
-        await prepare(service, task, encoded)
-        steps = [starting(service.boot_id, scheduler.admission.gpus_of(task.token))] if at_once else []
+        gpus = scheduler.admission.gpus_of(task.token) if at_once else ()
+        await prepare(service, task.evolve(gpus=gpus) if gpus else task, encoded)
+        steps = [starting(service.boot_id, gpus)] if at_once else []
         await service.store.commit([change_of(task, steps, spec=encoded)])
     except BaseException:
         scheduler.withdraw(task.token)

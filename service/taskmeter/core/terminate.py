@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from taskmeter import failpoints
 from taskmeter.core.cancel_waiting import cancel_change, held_back, settle_cancelled, waiting_for
+from taskmeter.core.keep_record import write_record
 from taskmeter.core.lifecycle import Step, change_of
 from taskmeter.core.ports import Change
 from taskmeter.core.service import Entry, Service
@@ -43,6 +44,8 @@ class Plan:
     """What its supervisor is told once that is stored."""
     already: bool = False
     """It was stopping before."""
+    record: bool = False
+    """Its directory is told, too, what its stop order does not say."""
 
 
 def ended_error(task: Task) -> PreconditionError:
@@ -90,7 +93,7 @@ async def terminate(
                 continue
             if plan.change is not None or together:
                 await service.store.commit([*([plan.change] if plan.change is not None else []), *together])
-            tell(service, plan)
+            await tell(service, plan)
             return plan.already
 
 
@@ -130,20 +133,23 @@ async def plan_stop(service: Service, entry: Entry, wish: Wish, now: float) -> P
     if task.stop is None and task.state is not State.STOPPING:
         # In STARTING the state waits for the process: one that was exec'ed has RUNNING before its end.
         steps = [] if task.state is State.STARTING else [Step(State.STOPPING, wish.reason or "stopped on request")]
-        return Plan(entry, change_of(task.evolve(stop=order), steps), order)
+        # The order does not say why, or is not written yet.
+        unsaid = wish.cause is Cause.CANCEL and (bool(wish.reason) or not entry.launched)
+        return Plan(entry, change_of(task.evolve(stop=order), steps), order, record=unsaid)
     if task.stop is None and task.end_time and wish.cause is Cause.CANCEL:
         return _cancel_finalising(entry, order)
     return _escalate(entry, order, explicit=wish.grace_seconds is not None)
 
 
-def tell(service: Service, plan: Plan) -> None:
-    """Hand a stop that is stored to the task's supervisor."""
+async def tell(service: Service, plan: Plan) -> None:
+    """Hand a stop that is stored to the task's supervisor; the caller holds its lock."""
     order, task = plan.tell, plan.entry.task
-    if order is None:
-        return
-    failpoints.hit("stop.before_order")
-    if plan.entry.launched:
-        service.executor.order_stop(task.token, task.attempt, order.cause, order.grace_seconds, order.serial)
+    if order is not None:
+        failpoints.hit("stop.before_order")
+        if plan.entry.launched:
+            service.executor.order_stop(task.token, task.attempt, order.cause, order.grace_seconds, order.serial)
+    if plan.record:
+        await write_record(service, task)
 
 
 def _cancel_finalising(entry: Entry, stop: StopOrder) -> Plan:
@@ -172,4 +178,5 @@ def _escalate(entry: Entry, asked: StopOrder, *, explicit: bool) -> Plan:
     if order == stop:
         return Plan(entry, already=True)
     heard = order if order.serial > (stop.serial if stop else 0) else None
-    return Plan(entry, change_of(task.evolve(stop=order), []), heard, already=True)
+    unsaid = stop is not None and order.cause is not stop.cause  # of an order that is there already, the first cause stays
+    return Plan(entry, change_of(task.evolve(stop=order), []), heard, already=True, record=unsaid)

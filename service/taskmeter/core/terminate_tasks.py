@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -104,8 +105,7 @@ async def _stop(service: Service, tokens: Sequence[str], wish: Wish) -> list[str
         changes = [plan.change for plan in plans if plan.change is not None]
         if changes:
             await service.store.commit(changes)
-        for plan in plans:
-            tell(service, plan)
+        await asyncio.gather(*(tell(service, plan) for plan in plans))
     for task in waits:  # its attempt has ended just now, and it would have another
         try:
             await terminate(service, task.token, task.tenant, grace_seconds=wish.grace_seconds, reason=wish.reason)

@@ -25,7 +25,7 @@ from taskmeter.errors import LimitError, PreconditionError, UnavailableError
 from taskmeter.executors import limits, taskdir
 from taskmeter.executors.accounts import TRAVERSABLE, Account, Accounts, open_ways
 from taskmeter.executors.cgroups import Cgroups, Places, discover
-from taskmeter.executors.disk import disk_bytes, log_bytes, punch_log
+from taskmeter.executors.disk import disk_bytes, log_bytes, log_start, punch_log
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
@@ -128,8 +128,9 @@ class LocalExecutor:
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
-    def rewrite_record(self, token: str, attempt: int, record: bytes) -> None:
-        rewrite_record(self._directory(token, attempt), record)
+    def rewrite_record(self, token: str, attempt: int, record: bytes, *, durable: bool = True) -> None:
+        mode = 0o711 if self._ids else 0o700
+        rewrite_record(self._directory(token, attempt), record, mode=mode, durable=durable)
 
     def stored(self) -> Iterator[Stored]:
         return stored_attempts(self._state)
@@ -395,7 +396,7 @@ class LocalExecutor:
         main = taskdir.unpack_pid(records[3]) if records else None
         if main is not None and main.flags & taskdir.PID_ATTACHED:
             return 0
-        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt)
+        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt, self._directory(token, attempt))
 
     def last_account(self, token: str, attempt: int) -> Gone:
         return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt))
@@ -445,6 +446,9 @@ class LocalExecutor:
 
     def log_bytes(self, token: str, attempt: int, name: str) -> int:
         return log_bytes(self._log_path(token, attempt, name))
+
+    def log_start(self, token: str, attempt: int, name: str) -> int:
+        return log_start(self._log_path(token, attempt, name))
 
     async def punch_log(self, token: str, attempt: int, name: str, end: int) -> None:
         assert self._loop is not None

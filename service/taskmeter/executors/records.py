@@ -135,6 +135,7 @@ def _gone(gone: taskdir.Gone) -> Gone:
         major_fault_count=gone.reaped_major_faults,
         voluntary_switch_count=gone.reaped_voluntary_switches,
         involuntary_switch_count=gone.reaped_involuntary_switches,
+        clock_seconds=gone.end_boottime_ns / _NS,
     )
 
 
