@@ -104,6 +104,7 @@ enum tm_fault {
     TM_FAULT_CRASH = 1, /* SIGKILL to itself */
     TM_FAULT_SLEEP = 2,
     TM_FAULT_ERROR = 3, /* exit with TM_SHIM_IO */
+    TM_FAULT_STOP = 5,  /* SIGSTOP to itself; 4 is the daemon's alone */
 };
 
 enum tm_failpoint {
