@@ -5,6 +5,7 @@ Every start leaves a file that cannot be made twice. The processes are stopped a
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from time import time
@@ -37,20 +38,35 @@ def flags_for(point: str) -> int:
     return ((IN_SHIM.index(point) + 1) << 4 | Action.STOP) << taskdir.FAULT_SHIFT
 
 
+def end(shim: subprocess.Popen[bytes]) -> None:
+    """Kill it if it is still there."""
+    if shim.poll() is None:
+        shim.kill()
+    shim.communicate()
+
+
 @pytest.mark.parametrize("point", ["shim.after_lock", "shim.after_claim", "shim.after_fork"])
 def test_g3_a_second_supervisor_leaves_wherever_the_first_one_stands(tmp_path: Path, point: str) -> None:
     directory = make_attempt(tmp_path / "attempt")
     path = tmp_path / "proof"
     command = ("/bin/sh", "-c", PROOF, str(path))
-    with start_shim(directory, block_for(directory, *command, flags=flags_for(point))) as first:
+    first = start_shim(directory, block_for(directory, *command, flags=flags_for(point)))
+    try:
         wait_until(lambda: stands(first.pid), "the first one stands")
         before = {each.name: each.read_bytes() for each in directory.iterdir() if each.is_file()}
-        status, _ = run_shim(directory, block_for(directory, *command))
-        assert status == ShimStatus.CLAIMED
+        second = start_shim(directory, block_for(directory, *command))
+        try:
+            wait_until(lambda: second.poll() is not None, "the second one leaves")
+        finally:
+            end(second)
+        assert second.returncode == ShimStatus.CLAIMED
         assert {each.name: each.read_bytes() for each in directory.iterdir() if each.is_file()} == before
         go_on(first.pid)
         Path(f"{path}.go").touch()
         assert first.wait(20) == ShimStatus.DONE
+    finally:
+        Path(f"{path}.go").touch()  # what runs by mistake ends
+        end(first)
     assert run_shim(directory, block_for(directory, *command))[0] == ShimStatus.CLAIMED, "nor is it run when it has ended"
     assert proof_count(path) == 1
 
@@ -110,9 +126,12 @@ def test_g3_a_supervisor_that_comes_in_the_middle_of_a_look_runs_alone(
     with starting(daemon):
         late = start_shim(directory, block)
         wait_until(lambda: proof_count(path), "the late one runs it")
-    with late:
+    try:
         wait_for_state(daemon.calls, token, task_pb2.TASK_STATE_RUNNING)
         Path(f"{path}.go").touch()
         assert end_of(daemon.calls, token).outcome == task_pb2.TASK_OUTCOME_SUCCEEDED
         assert late.wait(20) == ShimStatus.DONE
+    finally:
+        Path(f"{path}.go").touch()
+        end(late)
     assert proof_count(path) == 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taskmeter.failpoints import IN_SHIM, NAMES
-from tests.faults.rig import new_seed
 from tests.faults.scenarios import failpoint
+from tests.faults.size import new_seed
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 
 from tests.daemon import Daemon
 from tests.faults.powercut import cut, read_record
-from tests.faults.rig import new_seed
+from tests.faults.size import new_seed
 from tests.integration.helpers import start
 from tests.waiting import wait_until
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.rig import new_seed
-from tests.faults.scenarios import Result, clock_jumps, kills, stopped, victims
+from tests.faults.result import Result
+from tests.faults.scenarios import clock_jumps, kills, stopped, victims
+from tests.faults.size import new_seed
 
 KILL_COUNT = 100
 VICTIM_COUNT = 100
