@@ -8,6 +8,7 @@ from functools import partial
 
 from taskmeter.failpoints import IN_SHIM, NAMES
 from tests.faults.by_tests import run_tests
+from tests.faults.database_faults import database
 from tests.faults.result import Result
 from tests.faults.scenarios import clock_jumps, failpoint, kills, stopped, victims
 
@@ -56,9 +57,8 @@ CATALOG: dict[str, Scenario] = {
     "clock_jumps": Scenario(clock_jumps, 300, "the wall clock set by a second to ten years"),
     "power_cuts": Scenario(_tests("power_cuts", "test_power_cut.py", "test_power_cut_disk.py"), 100, "a model of files, and a disk"),
     "pid_reuse": Scenario(_tests("pid_reuse", "test_pid_reuse.py"), 100, "trees killed while their pids come round"),
-    "sqlite": Scenario(
-        _tests("sqlite", "test_sqlite_faults.py", "test_sqlite_daemon.py"), 400, "BUSY, IOERR, FULL, CORRUPT; also done and then failed"
-    ),
+    "sqlite": Scenario(_tests("sqlite", "test_sqlite_faults.py"), 400, "the store alone: BUSY, IOERR, FULL, CORRUPT, done and then failed"),
+    "database": Scenario(database, 160, "the same in a whole daemon under load"),
     "stalled": Scenario(_tests("stalled", "test_stalled_subscribers.py"), 1000, "subscribers that do not read"),
     "disks": Scenario(_tests("disks", "test_disk_full.py", "test_read_only.py"), 1, "full, bounded, read-only"),
     "descriptors": Scenario(_tests("descriptors", "test_descriptors.py"), 1, "none left"),

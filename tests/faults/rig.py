@@ -56,7 +56,8 @@ class Rig:
     def __enter__(self) -> Self:
         return self._start(self.failpoints)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.keep = self.keep or (kind is not None and bool(os.environ.get("KEEP")))
         for child in self._children:
             if child.poll() is None:
                 child.kill()

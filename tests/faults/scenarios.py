@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import struct
-import subprocess
 import tempfile
 import threading
 from collections import Counter
@@ -20,6 +19,7 @@ from time import monotonic
 import grpc
 
 from taskmeter.failpoints import IN_SHIM
+from tests.faults.preload import build_library
 from tests.faults.result import Result
 from tests.faults.rig import Rig
 from tests.faults.validate import Evidence, gather, judge
@@ -177,9 +177,7 @@ def clock_jumps(seed: int, count: int, *options: str) -> Result:
     pause = threading.Event()
     directory = Path(tempfile.mkdtemp(prefix="tm-clock-", dir="/tmp"))
     try:
-        library, file = directory / "clock.so", directory / "offset"
-        source = Path(__file__).with_name("clock.c")
-        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source)], check=True)
+        library, file = build_library("clock", directory), directory / "offset"
         file.write_bytes(struct.pack("<q", 0))
         with Rig(seed, *options, env={"LD_PRELOAD": str(library), "TEST_CLOCK_FILE": str(file)}) as rig:
             rig.load(clients=2, watchers=1)

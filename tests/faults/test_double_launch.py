@@ -5,6 +5,7 @@ Every start leaves a file that cannot be made twice. The processes are stopped a
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ from time import time
 
 import pytest
 
+from metercore.attempt import on_read
 from taskmeter.executors import taskdir
+from taskmeter.executors.records import read_facts
 from taskmeter.executors.taskdir import ShimStatus
 from taskmeter.failpoints import IN_SHIM, Action
 from taskmeter.v1 import task_pb2
@@ -96,7 +99,6 @@ def test_g3_g4_a_daemon_that_starts_while_a_supervisor_stands_somewhere_begins_n
 def test_g3_g5_an_end_in_the_middle_of_a_look_at_it_is_not_taken_for_a_loss(
     make_daemon: Callable[..., Daemon], tmp_path: Path, read: str
 ) -> None:
-    """The order claim, lock, exit: whoever reads the exit first, and then sees that nobody holds the lock, calls it LOST."""
     daemon = make_daemon().start()
     path = tmp_path / "proof"
     token = start(daemon.calls, "/bin/sh", "-c", PROOF, str(path))
@@ -108,6 +110,30 @@ def test_g3_g5_an_end_in_the_middle_of_a_look_at_it_is_not_taken_for_a_loss(
         wait_until(lambda: not processes.of_state_dir(daemon.state_dir), "it has ended")
     ended = end_of(daemon.calls, token)
     assert (ended.outcome, proof_count(path)) == (task_pb2.TASK_OUTCOME_SUCCEEDED, 1)
+
+
+@pytest.mark.parametrize("read", READS)
+def test_g3_what_is_read_of_an_attempt_that_ends_meanwhile_is_never_a_loss(tmp_path: Path, read: str) -> None:
+    """The order itself: claimed, not alive and without an end is what a lost one looks like, and this one is not lost."""
+    directory = make_attempt(tmp_path / "attempt")
+    path = tmp_path / "proof"
+    shim = start_shim(directory, block_for(directory, "/bin/sh", "-c", PROOF, str(path)))
+
+    def meanwhile(name: str) -> None:
+        if name == read:
+            Path(f"{path}.go").touch()
+            assert shim.wait(20) == ShimStatus.DONE
+
+    try:
+        wait_until(lambda: proof_count(path), "it runs")
+        on_read(meanwhile)
+        facts = read_facts(os.fsencode(directory), BOOT_ID, alive=False)
+    finally:
+        on_read(lambda _: None)
+        Path(f"{path}.go").touch()
+        end(shim)
+    assert facts.claimed
+    assert facts.alive or facts.ended is not None
 
 
 @pytest.mark.parametrize("read", READS)

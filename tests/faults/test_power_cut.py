@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.daemon import Daemon
 from tests.faults.powercut import cut, read_record
+from tests.faults.preload import build_library
 from tests.faults.size import new_seed
 from tests.integration.helpers import start
 from tests.waiting import wait_until
@@ -27,9 +27,7 @@ CLIENT_COUNT = 4
 def test_g1_a_hundred_power_cuts_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     seed = new_seed()
     print(f"seed {seed}, {CUT_COUNT} cuts, {TASK_COUNT} tasks")
-    library, record = tmp_path / "record.so", tmp_path / "record"
-    source = Path(__file__).with_name("record.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True)
+    library, record = build_library("record", tmp_path), tmp_path / "record"
     acknowledged: list[tuple[int, str]] = []
     with Daemon(env={"LD_PRELOAD": str(library), "TEST_RECORD_FILE": str(record)}) as daemon:
 
