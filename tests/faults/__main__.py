@@ -80,7 +80,9 @@ def main() -> int:
     seed = new_seed() if options.seed is None else options.seed
     names = options.scenarios
     if options.resume:
-        whole = {each.name for each in load_all() if not each.violations and each.count >= (options.count or CATALOG[each.name].count)}
+        whole = {
+            each.name for each in load_all() if not each.violations and each.count >= (options.count or CATALOG[each.name].count)
+        }
         names = [name for name in names if name not in whole]
     if len(names) == 1:
         serve = ("--cgroup", options.cgroup) if options.cgroup else ()

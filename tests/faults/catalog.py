@@ -52,12 +52,18 @@ CATALOG: dict[str, Scenario] = {
     "kills": Scenario(_kills, 1000, "kill -9 of the daemon at any moment, under load"),
     **{name: Scenario(partial(_failpoint, name.partition(":")[2]), 100, "armed under load") for name in POINTS},
     "victims": Scenario(victims, 1000, "kill -9 of supervisors, main processes and members"),
-    "hostile_trees": Scenario(_tests("hostile_trees", "test_hostile_trees.py"), 1000, "trees that do everything to survive a stop"),
+    "hostile_trees": Scenario(
+        _tests("hostile_trees", "test_hostile_trees.py"), 1000, "trees that do everything to survive a stop"
+    ),
     "malformed": Scenario(_tests("malformed", "test_malformed.py"), 10_000, "requests that nobody should send"),
     "clock_jumps": Scenario(clock_jumps, 300, "the wall clock set by a second to ten years"),
-    "power_cuts": Scenario(_tests("power_cuts", "test_power_cut.py", "test_power_cut_disk.py"), 100, "a model of files, and a disk"),
+    "power_cuts": Scenario(
+        _tests("power_cuts", "test_power_cut.py", "test_power_cut_disk.py"), 100, "a model of files, and a disk"
+    ),
     "pid_reuse": Scenario(_tests("pid_reuse", "test_pid_reuse.py"), 100, "trees killed while their pids come round"),
-    "sqlite": Scenario(_tests("sqlite", "test_sqlite_faults.py"), 400, "the store alone: BUSY, IOERR, FULL, CORRUPT, done and then failed"),
+    "sqlite": Scenario(
+        _tests("sqlite", "test_sqlite_faults.py"), 400, "the store alone: BUSY, IOERR, FULL, CORRUPT, done and then failed"
+    ),
     "database": Scenario(database, 160, "the same in a whole daemon under load"),
     "stalled": Scenario(_tests("stalled", "test_stalled_subscribers.py"), 1000, "subscribers that do not read"),
     "disks": Scenario(_tests("disks", "test_disk_full.py", "test_read_only.py"), 1, "full, bounded, read-only"),

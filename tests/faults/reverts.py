@@ -18,7 +18,9 @@ from pathlib import Path
 from time import monotonic
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "test-results", "bench", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
+NOT_COPIED = shutil.ignore_patterns(
+    ".git", ".venv", "test-results", "bench", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info"
+)
 TEST_SECONDS = 300
 
 
@@ -233,7 +235,9 @@ def _build(tree: Path) -> None:
 def _fails(tree: Path, test: str) -> tuple[bool, str]:
     """Run a test in the copy; tell whether it failed, and its last line."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=no", test]
-    done = subprocess.run(command, cwd=tree, env=_environment(tree), capture_output=True, text=True, timeout=TEST_SECONDS, check=False)
+    done = subprocess.run(
+        command, cwd=tree, env=_environment(tree), capture_output=True, text=True, timeout=TEST_SECONDS, check=False
+    )
     lines = done.stdout.strip().splitlines() or ["nothing was said"]
     failed = next((line for line in lines if line.startswith("FAILED")), lines[-1])
     return done.returncode == 1, failed

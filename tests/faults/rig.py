@@ -20,6 +20,7 @@ from tests.faults.client import PATIENCE_SECONDS
 from tests.waiting import wait_until
 
 _HIT = re.compile(rb"failpoint ([a-z_.]+): ")
+_REACHED = re.compile(rb'"fact": "reached", "time": [0-9.e+]+, "seq": (\d+)}')
 ROOT = Path(__file__).resolve().parents[2]
 SETTLE_SECONDS = 120.0
 
@@ -46,6 +47,8 @@ class Rig:
         self.kill_count = 0
         self.deaths: list[str] = []
         """Of daemons that ended although nobody had killed them: each a violation of G11."""
+        self.settled_seq = 0
+        """The newest event when every task had ended; retention may add more."""
         self._armed = failpoints
         self._hits: Counter[str] = Counter()
         self._log_offset = 0
@@ -156,9 +159,9 @@ class Rig:
             "every task has ended",
             SETTLE_SECONDS,
         )
-        head = f'"seq": {calls.GetServerInfo().head_seq}}}\n'.encode()
+        self.settled_seq = int(calls.GetServerInfo().head_seq)
         for path in self.directory.glob("watcher*.history"):
-            wait_until(lambda path=path: _tail(path).endswith(head), f"{path.name} has seen everything", 60)  # type: ignore[misc]
+            wait_until(lambda path=path: _reached(path) >= self.settled_seq, f"{path.name} has seen everything", 60)  # type: ignore[misc]
         for child in self._of("watcher"):
             assert child.stdin is not None
             child.stdin.close()
@@ -169,7 +172,9 @@ class Rig:
         return list(processes.of_state_dir(self.daemon.state_dir))
 
 
-def _tail(path: Path) -> bytes:
+def _reached(path: Path) -> int:
+    """Read up to which seq a subscriber says that it has seen everything."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 200))
-        return file.read()
+        file.seek(max(0, path.stat().st_size - 2000))
+        found = _REACHED.findall(file.read())
+    return int(found[-1]) if found else 0

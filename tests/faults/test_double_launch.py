@@ -140,7 +140,7 @@ def test_g3_what_is_read_of_an_attempt_that_ends_meanwhile_is_never_a_loss(tmp_p
 def test_g3_a_supervisor_that_comes_in_the_middle_of_a_look_runs_alone(
     make_daemon: Callable[..., Daemon], tmp_path: Path, read: str
 ) -> None:
-    """The dead daemon's supervisor may come late: then the next daemon's must leave, and the task is neither lost nor run twice."""
+    """The dead daemon's supervisor may come late: then the next one's must leave, and the task is neither lost nor run twice."""
     daemon = make_daemon().start()
     path = tmp_path / "proof"
     token = start(daemon.calls, "/bin/sh", "-c", PROOF, str(path), start_after_time=time() + 3600)
