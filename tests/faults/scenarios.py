@@ -42,7 +42,7 @@ def conclude(
     violations = {each: wrong for each, wrong in judge(found, losses_allowed=losses_allowed).items() if wrong}
     rig.keep = bool(violations) and bool(os.environ.get("KEEP"))
     outcomes = Counter(int(task.outcome) for task in found.tasks.values())
-    sizes = (fault_count, len(found.tasks), len(found.events))
+    sizes = (fault_count, len(found.tasks.keys() | found.deleted.keys()), len(found.events))
     return Result(name, rig.seed, count, rig.options, *sizes, outcomes, violations)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -72,7 +72,14 @@ async def reopened(tmp_path: Path, tokens: list[str]) -> int:
     ids=lambda value: value.name if isinstance(value, Call) else None,
 )
 async def test_g1_g11_random_faults_lose_nothing_acknowledged(
-    store: SqliteStore, faults: SqliteFaults, tmp_path: Path, call: Call, code: int, reason: str, after: bool
+    store: SqliteStore,
+    faults: SqliteFaults,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    call: Call,
+    code: int,
+    reason: str,
+    after: bool,
 ) -> None:
     seed = new_seed()
     chance = random.Random(seed)
@@ -87,6 +94,7 @@ async def test_g1_g11_random_faults_lose_nothing_acknowledged(
         except TaskmeterError as error:
             refusals.append(error.reason)
     faults.heal()
+    record_property("faults", faults.failed.total())
     tokens.append((await accept(store)).token)  # by itself, in the same process
     assert len(tokens) > COMMIT_COUNT // 4
     assert refusals or call is not Call.WRITE
