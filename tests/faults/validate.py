@@ -89,11 +89,10 @@ def gather(rig: Rig) -> Evidence:
 
 def _gather_events(found: Evidence, rig: Rig) -> None:
     """The store's events, and before them those that a subscriber saw and that have been compacted since."""
-    stored = None
-    while stored is None:
+    info = rig.daemon.calls.GetServerInfo()
+    while (stored := _read_events(rig, info.first_seq, info.head_seq)) is None:
         info = rig.daemon.calls.GetServerInfo()
-        found.head_seq = info.head_seq
-        stored = _read_events(rig, info.first_seq, info.head_seq)
+    found.head_seq = info.head_seq
     seen = [fact for fact in next(iter(found.seen.values()), []) if fact["seq"] < info.first_seq]
     for each in (*seen, *stored):
         moved = (each["before"], each["after"], each["reason"], each["attempt"])
