@@ -25,7 +25,7 @@ from tests.faults.rig import Rig
 from tests.faults.validate import Evidence, gather, judge
 from tests.waiting import wait_until
 
-KILL_AFTER_SECONDS = (0.05, 1.2)
+KILL_AFTER_SECONDS = (0.05, 1.5)
 """How long a daemon serves before it is killed: drawn evenly from this range."""
 FAULT_SECONDS = 20.0
 EVENTS_PER_FAULT = 40
