@@ -27,6 +27,8 @@ static void failpoint(enum tm_failpoint here)
         return;
     if (armed_fault == TM_FAULT_CRASH)
         kill(getpid(), SIGKILL);
+    else if (armed_fault == TM_FAULT_STOP)
+        kill(getpid(), SIGSTOP);
     else if (armed_fault == TM_FAULT_SLEEP)
         nanosleep(&pause, NULL);
     else if (armed_fault == TM_FAULT_STALL)

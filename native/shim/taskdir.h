@@ -107,7 +107,8 @@ enum tm_fault {
     TM_FAULT_CRASH = 1, /* SIGKILL to itself */
     TM_FAULT_SLEEP = 2,
     TM_FAULT_ERROR = 3, /* exit with TM_SHIM_IO */
-    TM_FAULT_STALL = 5, /* a sleep that is long enough to be killed in */
+    TM_FAULT_STOP = 5,  /* SIGSTOP to itself; 4 is the daemon's alone */
+    TM_FAULT_STALL = 6, /* a sleep that is long enough to be killed in */
 };
 
 enum tm_failpoint {

@@ -5,6 +5,7 @@ NAME=ACTION, with *COUNT for how often (default: always) and +SKIP for how many 
 
 - crash: SIGKILL to this process
 - sleep(MILLISECONDS): block the calling thread, 20 ms without a number
+- stop: SIGSTOP to this process, which goes on when somebody continues it
 - error: raise `FailpointError`
 - execute-then-error: let the operation happen and raise after it; only where one is enclosed, that is where `hit_after` stands
 
@@ -46,8 +47,11 @@ NAMES = (
     "reconcile.after_pid",
     "stop.before_order",
     "events.after_read",
+    "events.at_compaction",
+    "retention.before_delete",
+    "retention.after_delete",
 )
-"""Those of the daemon, as reliability.md lists them; each stands in the sources as `hit("NAME")`."""
+"""Those of the daemon; each stands in the sources as `hit("NAME")`. There is no ingest yet, so none of its own is listed."""
 
 IN_SHIM = (
     "shim.after_lock",
@@ -70,7 +74,8 @@ class Action(IntEnum):
     SLEEP = 2
     ERROR = 3
     EXECUTE_THEN_ERROR = 4
-    STALL = 5
+    STOP = 5
+    STALL = 6
     """A long sleep in the supervisor; written as one."""
 
 
@@ -132,6 +137,8 @@ def _act(name: str, *, after: bool = False) -> None:
         return
     if point.action is Action.CRASH:
         os.kill(os.getpid(), signal.SIGKILL)
+    elif point.action is Action.STOP:
+        os.kill(os.getpid(), signal.SIGSTOP)
     elif point.action is Action.SLEEP:
         time.sleep(point.sleep_seconds)
     else:

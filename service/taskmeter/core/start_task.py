@@ -144,7 +144,8 @@ async def _store(
         await service.store.commit([change_of(task, steps, spec=encoded)])
     except BaseException:
         scheduler.withdraw(task.token)
-        service.spawn(service.executor.remove(task.token))
+        if not service.store.failure:  # a store that stopped meanwhile may have it all the same: the next daemon will see
+            service.spawn(service.executor.remove(task.token))
         service.pump()
         raise
     if failpoints.armed:
