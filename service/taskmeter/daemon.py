@@ -290,6 +290,7 @@ async def _serve(settings: Settings) -> int:
     await server.start()
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)
+    gc.enable()  # who started us may have put it off until here
     _announce(state_dir, server.targets, start_time)
     service.spawn(_after_start(service, parts.executor))
     background = [loop.create_task(keep_retention(service, settings.retention))]

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -439,7 +440,8 @@ class SqliteStore:
 
     def _read_live(self) -> list[Task]:
         rows = self._reading.execute(self._queries["live_tasks"]).fetchall()
-        return [decode_task(row, self._codec.decode_spec) for row in rows]
+        decode_spec = cache(self._codec.decode_spec)  # tasks of one kind have the same spec, and then share it in memory
+        return [decode_task(row, decode_spec) for row in rows]
 
     @reads
     def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:
