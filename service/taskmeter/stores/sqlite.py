@@ -318,7 +318,7 @@ class SqliteStore:
             task = task.evolve(seq=last)
             frames = tuple(self._codec.frame_event(event, seq) for seq, event in enumerate(change.events, first))
             kinds = bytes(event.payload.kind for event in change.events)
-            tags = dict(change.events[-1].tags)
+            tags = change.events[-1].tags
             block = Block(first, last, task.token, tags, kinds, frames, task.tenant)
             event_time = change.events[-1].time
             execute(

@@ -21,6 +21,7 @@ from taskmeter.rpc.convert.sealed import join, split
 from taskmeter.v1 import task_pb2
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 """What most specs have of environment, tags and metadata: one value for all of them."""
 
 MAX_SPEC_BYTES = 512 * 1024
@@ -147,7 +148,7 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         merge_stderr=message.merge_stderr,
         attach=Attach(attach.pid, attach.include_descendants) if message.HasField("attach") else None,
         idle_ttl_seconds=message.idle_ttl_seconds,
-        rlimits=dict(message.rlimits),
+        rlimits=dict(message.rlimits) if message.rlimits else NO_LIMITS,
         nice=message.nice if message.HasField("nice") else None,
         user=sys.intern(message.user),
     )
