@@ -129,7 +129,7 @@ class LocalExecutor:
     # ---- launching -------------------------------------------------------------------------------------------------
 
     def rewrite_record(self, token: str, attempt: int, record: bytes, *, durable: bool = True) -> None:
-        mode = 0o711 if self._ids else 0o700
+        mode = 0o711 if self._accounts else 0o700
         rewrite_record(self._directory(token, attempt), record, mode=mode, durable=durable)
 
     def stored(self) -> Iterator[Stored]:
