@@ -13,7 +13,7 @@ SOURCES := setup.py service native tests bench examples
 export PATH := $(abspath $(RUN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build lint test test-as-nobody $(GROUPS) asan faults fuzz bench bench-meter bench-tools proto-snapshot sdist clean
+.PHONY: help venv build lint test test-as-nobody $(GROUPS) asan faults reverts fuzz bench bench-meter bench-tools proto-snapshot sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -42,8 +42,11 @@ $(GROUPS): build
 asan: build ## run the native tests on extensions built with the address and undefined-behaviour sanitizers
 	@$(RUN)/python tests/sanitize.py asan $(ARGS)
 
-faults: build ## run the fault harness at full size and print its table of figures; ARGS='kills --seed 1 --count 100' runs some
+faults: build ## run the fault harness at full size, print and keep its table; ARGS='kills --seed 1 --count 100', --list, --resume
 	@$(RUN)/python -m tests.faults $(ARGS)
+
+reverts: build ## take each guarantee's mechanism away in a copy, and expect its test to fail; ARGS=G3 for some
+	@$(RUN)/python -m tests.faults.reverts $(ARGS)
 
 fuzz: build ## fuzz the native parsers for FUZZ_SECONDS=60; ARGS='TARGET FILE' repeats one input
 	@$(RUN)/python tests/sanitize.py fuzz $(ARGS)

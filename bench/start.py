@@ -83,7 +83,7 @@ async def throughput(target: str, key: str, number: int) -> tuple[float, Counter
 
 
 def main() -> None:
-    with Daemon("--max-running", "100") as daemon:
+    with harness.fresh_directory() as home, Daemon("--max-running", "100", state_dir=home / "state") as daemon:
         latency_ms, printed_ms = latency(daemon)
         uvloop.run(throughput(daemon.target, daemon.key, -1))  # warm
         rates, cpu_us = [], []

@@ -10,7 +10,7 @@ from metercore.eta cimport c_eta_update
 from metercore.peak cimport c_peak_update
 from metercore.publish cimport c_Context, c_publish
 from metercore.rate cimport c_rate_update
-from metercore.slots cimport c_Slot, c_slot_take, c_Slots, c_slots_close, c_slots_open
+from metercore.slots cimport c_rare_own, c_Slot, c_slot_take, c_Slots, c_slots_close, c_slots_open
 from metercore.tariff cimport Tariff
 from metercore.tokens cimport c_add_trapezoid
 
@@ -53,10 +53,12 @@ cdef class Slots:
             slot.account.io_read_bytes = slot.account.io_write_bytes = SOME_BYTES
             slot.process_count = 4
             slot.thread_count = 9
-            slot.view.status_bytes = 7
-            memcpy(slot.view.status, b"reading", 7)
-            slot.view.object_bytes = 19
-            memcpy(slot.view.object, b"cases/wing-0251.dat", 19)
+            if not c_rare_own(&slot.view.rare):
+                raise MemoryError
+            slot.view.rare.text.status_bytes = 7
+            memcpy(slot.view.rare.text.status, b"reading", 7)
+            slot.view.rare.text.object_bytes = 19
+            memcpy(slot.view.rare.text.object, b"cases/wing-0251.dat", 19)
 
     def __dealloc__(self):
         c_slots_close(&self.table)

@@ -5,15 +5,15 @@ from libc.stdint cimport uint64_t
 
 from metercore.backend cimport c_Look
 from metercore.cgroup cimport c_parse_count, c_parse_usage
-from metercore.descriptors cimport c_read_kept
+from metercore.descriptors cimport c_read_kept_in
 from metercore.members cimport c_members_total
 from metercore.slots cimport SOURCE_CGROUP, c_Slot
 
 
-cdef bint c_cgroup_total(int *descriptor, const char *path, bint v1, uint64_t *total_ns) noexcept nogil:
+cdef bint c_cgroup_total(int *descriptor, const char *cgroup, bint v1, uint64_t *total_ns) noexcept nogil:
     """Read v2 cpu.stat (µs) or v1 cpuacct.usage (ns); 0 when it cannot be read (any more)."""
     cdef char[1024] text
-    cdef ssize_t got = c_read_kept(descriptor, path, text, 1024)
+    cdef ssize_t got = c_read_kept_in(descriptor, cgroup, b"cpuacct.usage" if v1 else b"cpu.stat", text, 1024)
     if got <= 0:
         return 0
     if v1:
@@ -28,7 +28,7 @@ cdef bint c_cpu_total(c_Slot *slot, const c_Look *look, bint all_known, uint64_t
     """
     slot.ran = 0
     if slot.source == SOURCE_CGROUP:
-        if not c_cgroup_total(&slot.cpu_descriptor, slot.cpu_path, slot.cpu_v1, total_ns):
+        if not c_cgroup_total(&slot.cpu_descriptor, slot.cgroup, not slot.cgroup_is_v2, total_ns):
             return 0
         slot.ran = total_ns[0] != slot.last_total_ns
         slot.last_total_ns = total_ns[0]

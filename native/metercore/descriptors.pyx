@@ -7,6 +7,7 @@ one is exactly the one needed next, so an LRU over the limit would never hit.
 
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
+from libc.stdio cimport snprintf
 
 from metercore._c.atomic cimport __ATOMIC_RELAXED, c_fetch_add_i64, c_load_i64, c_store_i64
 from metercore._c.linux cimport (
@@ -92,6 +93,17 @@ cdef ssize_t c_read_kept(int *descriptor, const char *path, char *buffer, size_t
             return got
     got = pread(descriptor[0], buffer, size, 0)
     return got if got >= 0 else -errno
+
+
+cdef ssize_t c_read_kept_in(
+    int *descriptor, const char *directory, const char *name, char *buffer, size_t size
+) noexcept nogil:
+    """Read as `c_read_kept` does; the path is made only while there is no descriptor."""
+    cdef char[4200] path
+    path[0] = 0
+    if descriptor[0] < 0:
+        snprintf(path, 4200, b"%s/%s", directory, name)
+    return c_read_kept(descriptor, path, buffer, size)
 
 
 def kept_count():

@@ -133,9 +133,14 @@ cdef void c_grow(uint64_t *shown, uint64_t total) noexcept nogil:
 
 cdef bint c_cgroup_faults(c_Slot *slot, uint64_t *minor, uint64_t *major) noexcept nogil:
     """Page faults of everything that was ever in the memory cgroup."""
+    cdef char[4200] path
     cdef char[8192] text
     cdef uint64_t all_
-    cdef ssize_t got = c_read_path(slot.memory_path, text, 8192)
+    cdef ssize_t got
+    if slot.cgroup_memory == NULL:
+        return 0
+    snprintf(path, 4200, b"%s/memory.stat", slot.cgroup_memory)
+    got = c_read_path(path, text, 8192)
     if got <= 0:
         return 0
     if slot.hold == HOLD_CGROUP_V2:

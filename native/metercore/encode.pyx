@@ -9,7 +9,7 @@ from libc.math cimport floor
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from metercore.slots cimport ABSENT, MOST_GPUS, UNKNOWN, c_GpuUse, c_Shown, c_View, c_view_clear
+from metercore.slots cimport ABSENT, MOST_GPUS, UNKNOWN, c_GpuUse, c_Rare, c_Shown, c_View, c_view_clear
 from metercore.tariff cimport CUSTOM_NAME_BYTES, Tariff, c_Integrals, c_price, c_Price
 from metercore.tokens cimport c_add_wide, c_int_wide, c_wide_double
 
@@ -124,7 +124,7 @@ cdef size_t c_metrics(const c_View *view, const c_GpuNames *names, uint8_t *out)
     at = c_known_double(at, 18, s.gpu_percent)
     at = c_known_double(at, 19, s.peak_gpu_percent)
     for n in range(s.gpu_count):
-        at = c_gpu(at, &view.gpus[n], names)
+        at = c_gpu(at, &view.rare.gpus[n], names)
     at = c_int(at, 21, <uint64_t>s.source)
     at = c_double(at, 22, view.sample_time)
     at = c_double(at, 23, view.interval_seconds)
@@ -163,7 +163,7 @@ cdef void c_used(const c_View *view, int custom_count, c_Integrals *use) noexcep
     )
     use.gpu_ns = view.gpu_ns + view.earlier_gpu_ns
     for n in range(custom_count):
-        use.custom_count[n] = <uint64_t>view.custom_counts[n] + view.earlier_custom_counts[n]
+        use.custom_count[n] = <uint64_t>view.rare.custom_counts[n] + view.rare.earlier_custom_counts[n]
 
 
 cdef uint8_t *c_custom(uint8_t *at, const char *name, double tokens) noexcept nogil:
@@ -217,8 +217,8 @@ cdef int c_encode_hot(const c_View *view, const c_Tariff *tariff, const c_GpuNam
         at = c_set_double(at, 21, s.eta_seconds)
         at = c_set_double(at, 22, s.eta_low_seconds)
         at = c_set_double(at, 23, s.eta_high_seconds)
-    at = c_text(at, 28, view.status, view.status_bytes)
-    at = c_text(at, 29, view.object, view.object_bytes)
+    at = c_text(at, 28, view.rare.text.status, view.rare.text.status_bytes)
+    at = c_text(at, 29, view.rare.text.object, view.rare.text.object_bytes)
     if s.measured:
         at = c_nested(at, 33, body, c_metrics(view, names, body))
     at = c_nested(at, 34, body, c_tokens(view, tariff, body))
@@ -241,6 +241,7 @@ def encode_hot(
     (index, uuid, name, memory_bytes, percent); `earlier` the integrals of earlier attempts.
     """
     cdef c_View view
+    cdef c_Rare rare
     cdef c_GpuNames names
     cdef c_Shown *s = &view.shown
     cdef unsigned char[HOT_BYTES] out
@@ -253,6 +254,8 @@ def encode_hot(
     if earlier is None:
         earlier = {}
     c_view_clear(&view)
+    memset(&rare, 0, sizeof(rare))
+    view.rare = &rare
     get = values.get
     s.total_count = get("total_count", 0)
     s.completed_count = get("completed_count", 0)
@@ -300,24 +303,24 @@ def encode_hot(
     s.memory_source = get("memory_source", 0)
     s.gap = get("gap", 0)
     for n, custom in enumerate(tariff.custom):
-        view.custom_counts[n] = get("custom", {}).get(custom, 0)
-        view.earlier_custom_counts[n] = earlier.get("custom", {}).get(custom, 0)
+        rare.custom_counts[n] = get("custom", {}).get(custom, 0)
+        rare.earlier_custom_counts[n] = earlier.get("custom", {}).get(custom, 0)
     for n, gpu in enumerate(gpus):
-        view.gpus[n].index = gpu[0]
-        encode_name(names.by_index[view.gpus[n].index].uuid, gpu[1])
-        encode_name(names.by_index[view.gpus[n].index].name, gpu[2])
-        view.gpus[n].memory_bytes = ABSENT if gpu[3] is None else gpu[3]
-        view.gpus[n].percent = UNKNOWN if gpu[4] is None else gpu[4]
+        rare.gpus[n].index = gpu[0]
+        encode_name(names.by_index[rare.gpus[n].index].uuid, gpu[1])
+        encode_name(names.by_index[rare.gpus[n].index].name, gpu[2])
+        rare.gpus[n].memory_bytes = ABSENT if gpu[3] is None else gpu[3]
+        rare.gpus[n].percent = UNKNOWN if gpu[4] is None else gpu[4]
     s.gpu_count = <int>len(gpus)
     view.avg_cpu_percent = get("avg_cpu_percent", 0.0)
     view.avg_memory_bytes = get("avg_memory_bytes", 0.0)
     view.avg_gpu_memory_bytes = get("avg_gpu_memory_bytes", UNKNOWN)
     view.sample_time = get("sample_time", 0.0)
     view.interval_seconds = get("interval_seconds", 0.0)
-    view.status_bytes = <uint16_t>len(text)
-    view.object_bytes = <uint16_t>len(name)
-    memcpy(view.status, <const char *>text, view.status_bytes)
-    memcpy(view.object, <const char *>name, view.object_bytes)
+    rare.text.status_bytes = <uint16_t>len(text)
+    rare.text.object_bytes = <uint16_t>len(name)
+    memcpy(rare.text.status, <const char *>text, rare.text.status_bytes)
+    memcpy(rare.text.object, <const char *>name, rare.text.object_bytes)
     c_int_wide(get("memory_byte_ns2", 0), &view.memory_byte_ns2_low, &view.memory_byte_ns2_high)
     c_int_wide(get("gpu_memory_byte_ns2", 0), &view.gpu_memory_byte_ns2_low, &view.gpu_memory_byte_ns2_high)
     view.gpu_ns = get("gpu_ns", 0)

@@ -15,7 +15,7 @@ from metercore._c.meter cimport tm_meter
 from metercore.cgroup cimport c_read_ids
 from metercore.gpu cimport c_gpu_find, c_GpuTable
 from metercore.gpulook cimport WATCHED_GPUS, c_GpuProcess
-from metercore.slots cimport ABSENT, MOST_GPUS, UNKNOWN, c_Slot
+from metercore.slots cimport ABSENT, MOST_GPUS, UNKNOWN, c_NOTHING_RARE, c_rare_own, c_Slot
 from metercore.tokens cimport c_add_trapezoid
 
 cdef uint64_t GAP_SHOWN_NS = 2000000000u  # as in sample.pyx
@@ -72,14 +72,15 @@ cdef void c_list(c_Slot *slot, const c_Sum *sums, uint32_t gpu_count, uint64_t *
     """List the first GPUs that are used, and sum over all."""
     cdef uint32_t n
     slot.gpu_count = 0
-    memset(slot.gpus, 0, sizeof(slot.gpus))
+    if slot.rare != &c_NOTHING_RARE:
+        memset(slot.rare.gpus, 0, sizeof(slot.rare.gpus))
     for n in range(gpu_count):
         if not sums.used[n]:
             continue
-        if slot.gpu_count < MOST_GPUS:
-            slot.gpus[slot.gpu_count].index = <int32_t>n
-            slot.gpus[slot.gpu_count].memory_bytes = sums.memory_bytes[n]
-            slot.gpus[slot.gpu_count].percent = sums.percent[n]
+        if slot.gpu_count < MOST_GPUS and c_rare_own(&slot.rare):
+            slot.rare.gpus[slot.gpu_count].index = <int32_t>n
+            slot.rare.gpus[slot.gpu_count].memory_bytes = sums.memory_bytes[n]
+            slot.rare.gpus[slot.gpu_count].percent = sums.percent[n]
             slot.gpu_count += 1
         if sums.memory_bytes[n] == ABSENT or memory_bytes[0] == ABSENT:
             memory_bytes[0] = ABSENT
@@ -113,7 +114,8 @@ cdef void c_forget(c_Slot *slot) noexcept nogil:
     slot.gpu_sequence = 0
     slot.gpu_count = 0
     slot.gpu_percent = UNKNOWN
-    memset(slot.gpus, 0, sizeof(slot.gpus))
+    if slot.rare != &c_NOTHING_RARE:
+        memset(slot.rare.gpus, 0, sizeof(slot.rare.gpus))
     slot.account.gpu_memory_bytes = ABSENT
 
 

@@ -15,7 +15,7 @@ from metercore._c.taskdir cimport TM_GONE_SLOT_BYTES, TM_MAGIC_GONE, TM_PAGE, TM
 from metercore.backend cimport c_Look
 from metercore.bpf cimport c_Bpf, c_bpf_row, c_Row, c_row_is_whole
 from metercore.crc cimport c_crc32
-from metercore.descriptors cimport c_keep_open, c_read_kept, c_read_path
+from metercore.descriptors cimport c_keep_open, c_read_kept, c_read_kept_in, c_read_path
 from metercore.procfs cimport c_parse_stat, c_parse_statm, c_proc_path, c_ProcStat, c_tick_ns
 from metercore.slots cimport SOURCE_BPF, SOURCE_PROCFS, c_Member, c_member_drop, c_Slot
 
@@ -40,9 +40,9 @@ cdef bint c_read_reaped(c_Slot *slot) noexcept nogil:
     cdef int n
     cdef bint news = 0
     cdef ssize_t got
-    if slot.gone_path == NULL:
+    if slot.directory == NULL:
         return 0
-    got = c_read_kept(&slot.gone_descriptor, slot.gone_path, page, TM_PAGE)
+    got = c_read_kept_in(&slot.gone_descriptor, slot.directory, b"gone", page, TM_PAGE)
     for n in range(2):
         if got < <ssize_t>(n * TM_GONE_SLOT_BYTES + sizeof(record)):
             break

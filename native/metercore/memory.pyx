@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdio cimport snprintf
 
 from metercore.cgroup cimport c_parse_count, c_parse_memory_v1, c_parse_memory_v2, c_read_ids
-from metercore.descriptors cimport c_read_kept, c_read_path
+from metercore.descriptors cimport c_read_kept_in, c_read_path
 from metercore.procfs cimport c_ProcMemory, c_read_memory
 from metercore.slots cimport (
     ABSENT,
@@ -46,7 +46,7 @@ cdef bint c_number_in(const char *directory, const char *name, uint64_t *value) 
 cdef bint c_held_by_cgroup(c_Slot *slot, uint64_t *bytes_) noexcept nogil:
     cdef char[8192] text
     cdef uint64_t swap
-    cdef ssize_t got = c_read_kept(&slot.memory_descriptor, slot.memory_path, text, 8192)
+    cdef ssize_t got = c_read_kept_in(&slot.memory_descriptor, slot.cgroup_memory, b"memory.stat", text, 8192)
     if got <= 0:
         return 0
     if slot.hold == HOLD_CGROUP_V1:

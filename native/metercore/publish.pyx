@@ -10,7 +10,7 @@ from metercore.clock cimport c_realtime_ns
 from metercore.epochs cimport c_epochs_now
 from metercore.eta cimport c_eta_now, c_eta_stalled, c_EtaBand
 from metercore.rate cimport c_rate_now
-from metercore.slots cimport ABSENT, c_GpuUse, c_Shown, c_Slot, c_View
+from metercore.slots cimport ABSENT, c_GpuUse, c_NOTHING_RARE, c_rare_own, c_Shown, c_Slot, c_View
 from metercore.tokens cimport c_wide_double
 
 # Integrals alone make a new version this often.
@@ -92,20 +92,20 @@ cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noe
     shown.peak_cpu_percent = max(
         view.shown.peak_cpu_percent, c_percent(max(max(account.peak_cpu_cores, average), now), slot.allowed_cores)
     )
+    if slot.rare != &c_NOTHING_RARE and not c_rare_own(&view.rare):
+        shown.gpu_count = 0
     if (
         memcmp(&shown, &view.shown, sizeof(shown)) != 0
-        or memcmp(slot.gpus, view.gpus, <size_t>shown.gpu_count * sizeof(c_GpuUse)) != 0
-        or memcmp(slot.custom_counts, view.custom_counts, <size_t>slot.tariff.custom_count * sizeof(int64_t)) != 0
+        or memcmp(slot.rare.gpus, view.rare.gpus, <size_t>shown.gpu_count * sizeof(c_GpuUse)) != 0
+        or memcmp(slot.rare.custom_counts, view.rare.custom_counts, <size_t>slot.tariff.custom_count * sizeof(int64_t)) != 0
         or now_ns >= view.version_ns + SOFT_NS
     ):
-        if shown.text_serial != view.shown.text_serial:
-            view.status_bytes = slot.report.status_bytes
-            view.object_bytes = slot.report.object_bytes
-            memcpy(view.status, slot.report.status, slot.report.status_bytes)
-            memcpy(view.object, slot.report.object, slot.report.object_bytes)
+        if view.rare != &c_NOTHING_RARE:
+            if shown.text_serial != view.shown.text_serial:
+                memcpy(&view.rare.text, &slot.rare.text, sizeof(slot.rare.text))
+            memcpy(view.rare.gpus, slot.rare.gpus, <size_t>shown.gpu_count * sizeof(c_GpuUse))
+            memcpy(view.rare.custom_counts, slot.rare.custom_counts, <size_t>slot.tariff.custom_count * sizeof(int64_t))
         memcpy(&view.shown, &shown, sizeof(shown))
-        memcpy(view.gpus, slot.gpus, <size_t>shown.gpu_count * sizeof(c_GpuUse))
-        memcpy(view.custom_counts, slot.custom_counts, <size_t>slot.tariff.custom_count * sizeof(int64_t))
         view.version += 1
         view.version_ns = now_ns
     view.avg_cpu_percent = c_percent(average, slot.allowed_cores)

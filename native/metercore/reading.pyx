@@ -3,7 +3,7 @@
 
 from libc.stdint cimport uint64_t
 
-from metercore.slots cimport ABSENT
+from metercore.slots cimport ABSENT, c_rare_free, c_view_clear
 from metercore.tokens cimport c_wide_int
 
 
@@ -17,6 +17,12 @@ cdef object c_optional_percent(double value):
 
 cdef class Reading:
     """What is known of one attempt at one moment: a copy that does not change."""
+
+    def __cinit__(self):
+        c_view_clear(&self.view)
+
+    def __dealloc__(self):
+        c_rare_free(&self.view.rare)
 
     @property
     def total_count(self):
@@ -64,11 +70,11 @@ cdef class Reading:
 
     @property
     def status(self):
-        return self.view.status[: self.view.status_bytes].decode("utf-8", "replace")
+        return self.view.rare.text.status[: self.view.rare.text.status_bytes].decode("utf-8", "replace")
 
     @property
     def current_object(self):
-        return self.view.object[: self.view.object_bytes].decode("utf-8", "replace")
+        return self.view.rare.text.object[: self.view.rare.text.object_bytes].decode("utf-8", "replace")
 
     @property
     def ready(self):
@@ -166,9 +172,9 @@ cdef class Reading:
     def gpus(self):
         return tuple(
             (
-                self.view.gpus[n].index,
-                c_optional(self.view.gpus[n].memory_bytes),
-                c_optional_percent(self.view.gpus[n].percent),
+                self.view.rare.gpus[n].index,
+                c_optional(self.view.rare.gpus[n].memory_bytes),
+                c_optional_percent(self.view.rare.gpus[n].percent),
             )
             for n in range(self.view.shown.gpu_count)
         )

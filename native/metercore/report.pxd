@@ -11,13 +11,15 @@ cdef struct c_Report:
     int64_t failed_size
     bint ready
     uint32_t text_serial   # 0 = no text
+
+cdef struct c_ReportText:
     uint16_t status_bytes
     uint16_t object_bytes
     char status[500]       # valid UTF-8
     char object[500]
 
 cdef bint c_report_counters(const char *page, size_t size, c_Report *result) noexcept nogil
-cdef bint c_report_text(const char *page, size_t size, c_Report *result) noexcept nogil
+cdef bint c_report_text(const char *page, size_t size, c_ReportText *result) noexcept nogil
 
 cdef class ReportBlock:
     cdef tm_report *page    # never NULL: a mapping of the file, or of anonymous memory

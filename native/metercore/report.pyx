@@ -134,7 +134,7 @@ cdef void c_repair_utf8(unsigned char *text, size_t size) noexcept nogil:
             n += 1
 
 
-cdef bint c_report_text(const char *page, size_t size, c_Report *result) noexcept nogil:
+cdef bint c_report_text(const char *page, size_t size, c_ReportText *result) noexcept nogil:
     """Take the current text; 0 when there is none that is whole (a writer may be at it: look again at the next tick)."""
     cdef const tm_report *block = <const tm_report *>page
     cdef const tm_report_text *text
@@ -145,7 +145,6 @@ cdef bint c_report_text(const char *page, size_t size, c_Report *result) noexcep
         return 0
     if c_crc32(<const char *>text + 4, sizeof(tm_report_text) - 4) != text.crc:
         return 0
-    result.text_serial = block.text_serial
     result.status_bytes = text.status_bytes
     result.object_bytes = text.object_bytes
     memcpy(result.status, text.status, text.status_bytes)
@@ -166,6 +165,7 @@ Report.__doc__ = "What a report block says; every number is at least 0."
 def parse_report(bytes page not None):
     """Parse a copy of a report block; None if it is none."""
     cdef c_Report result
+    cdef c_ReportText written
     cdef const char *raw = page
     cdef const tm_report *block = <const tm_report *>raw
     cdef int n
@@ -173,7 +173,8 @@ def parse_report(bytes page not None):
     memset(&result, 0, sizeof(result))
     if not c_report_counters(raw, <size_t>len(page), &result):
         return None
-    c_report_text(raw, <size_t>len(page), &result)
+    memset(&written, 0, sizeof(written))
+    c_report_text(raw, <size_t>len(page), &written)
     custom = {}
     for n in range(TM_REPORT_CUSTOM_COUNT):
         name = (<const char *>block.custom[n].name)[:TM_REPORT_NAME_BYTES].split(b"\0", 1)[0]
@@ -187,8 +188,8 @@ def parse_report(bytes page not None):
         result.completed_size,
         result.failed_size,
         bool(result.ready),
-        result.status[: result.status_bytes].decode("utf-8", "replace"),
-        result.object[: result.object_bytes].decode("utf-8", "replace"),
+        written.status[: written.status_bytes].decode("utf-8", "replace"),
+        written.object[: written.object_bytes].decode("utf-8", "replace"),
         custom,
     )
 

@@ -240,6 +240,11 @@ cdef int c_launch(Request *request, const char *shim_path, int null) noexcept no
         return c_fail(request, c_STEP_RECORDS, error)
     if request.has_stdin:
         error = c_write_file(directory, "stdin", request.stdin_data, request.stdin_bytes)
+        # It is handed on open; whoever opens /dev/stdin opens it once more, as the task's user.
+        if error == 0 and request.has_ids and (
+            fchownat(directory, "stdin", request.uid, request.gid, AT_SYMLINK_NOFOLLOW) != 0
+        ):
+            error = errno
     close(directory)
     if error != 0:
         return c_fail(request, c_STEP_INPUT, error)

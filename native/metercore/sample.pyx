@@ -48,6 +48,7 @@ from metercore.slots cimport (
     SOURCE_NONE,
     c_Member,
     c_member_add,
+    c_rare_own,
     c_Slot,
 )
 from metercore.tokens cimport c_add_trapezoid
@@ -89,11 +90,13 @@ cdef uint64_t c_in_phase(uint64_t last_ns, uint64_t pause_ns, uint64_t now_ns) n
 
 cdef void c_persist(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     """Write the account to the meter page. That it cannot be written does not stop the metering."""
+    cdef char[4200] path
     slot.last_persist_ns = now_ns
-    if slot.meter_path == NULL:
+    if slot.directory == NULL:
         return
+    snprintf(path, 4200, b"%s/meter", slot.directory)
     slot.account.last_realtime_ns = c_integrated_realtime(slot, now_ns)
-    c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
+    c_meter_store(&slot.meter_descriptor, path, &slot.account)
 
 
 # ------------------------------------------------------------------------------------------------------ first sample
@@ -134,10 +137,13 @@ cdef void c_resume(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     cdef tm_pid record
     cdef bint recorded = c_main_record(slot, &record)
     cdef char[40] boot_id
+    cdef char[4200] path
     if recorded and slot.main_start_ticks == 0:
         slot.main_start_ticks = record.start_ticks
     c_boot_id(boot_id)
-    if slot.meter_path != NULL and c_meter_read(slot.meter_path, &saved) == 0:
+    if slot.directory != NULL:
+        snprintf(path, 4200, b"%s/meter", slot.directory)
+    if slot.directory != NULL and c_meter_read(path, &saved) == 0:
         account[0] = saved
         account.had_gap = 1
         if memcmp(saved.boot_id, boot_id, 40) != 0:
@@ -193,11 +199,13 @@ cdef void c_start(c_Slot *slot, const c_Context *context, const c_Look *look, ui
 cdef void c_open_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     """The file is the task's: it may be missing, or anything else than a file."""
     cdef c_stat facts
+    cdef char[4200] path
     cdef uint64_t age = now_ns - slot.account.first_monotonic_ns
-    if now_ns < slot.next_report_try_ns or slot.report_path == NULL:
+    if now_ns < slot.next_report_try_ns or slot.directory == NULL:
         return
     slot.next_report_try_ns = now_ns + (SECOND // 10 if age < 10 * SECOND else SECOND)
-    slot.report_descriptor = c_open(slot.report_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    snprintf(path, 4200, b"%s/task/report", slot.directory)
+    slot.report_descriptor = c_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     if slot.report_descriptor >= 0 and (fstat(slot.report_descriptor, &facts) != 0 or not S_ISREG(facts.st_mode)):
         close(slot.report_descriptor)
         slot.report_descriptor = -1
@@ -206,10 +214,12 @@ cdef void c_open_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
 cdef void c_take_custom(c_Slot *slot, const tm_report *block) noexcept nogil:
     """Take those of the work's own counters that have a price."""
     cdef int n, k
+    if slot.tariff.custom_count == 0 or not c_rare_own(&slot.rare):
+        return
     for n in range(slot.tariff.custom_count):
         for k in range(TM_REPORT_CUSTOM_COUNT):
             if memcmp(block.custom[k].name, slot.tariff.custom[n].name, TM_REPORT_NAME_BYTES) == 0:
-                slot.custom_counts[n] = max(block.custom[k].value, 0)
+                slot.rare.custom_counts[n] = max(block.custom[k].value, 0)
                 break
 
 
@@ -225,7 +235,8 @@ cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     if got == <ssize_t>TM_REPORT_BYTES and c_report_counters(page, <size_t>got, &slot.report):
         c_take_custom(slot, <const tm_report *>page)
         if (<tm_report *>page).text_serial != slot.report.text_serial:
-            c_report_text(page, <size_t>got, &slot.report)
+            if c_rare_own(&slot.rare) and c_report_text(page, <size_t>got, &slot.rare.text):
+                slot.report.text_serial = (<tm_report *>page).text_serial
     if not kept and not c_may_keep():
         close(slot.report_descriptor)
         slot.report_descriptor = -1

@@ -6,6 +6,7 @@ take its first and last sample in the calling thread, with the GIL released.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strdup
 from posix.signal cimport sigset_t
@@ -54,6 +55,7 @@ from metercore.slots cimport (
     MOST_GPUS,
     SOURCE_CGROUP,
     SOURCE_NONE,
+    c_rare_own,
     c_Slot,
     c_slot_give,
     c_slot_list,
@@ -64,6 +66,7 @@ from metercore.slots cimport (
     c_slots_close,
     c_slots_open,
     c_View,
+    c_view_copy,
 )
 from metercore.tariff cimport c_Tariff, Tariff
 from metercore.tick cimport c_run, c_tick
@@ -390,26 +393,19 @@ cdef class Sampler:
         try:
             if directory is not None:
                 slot.directory = c_copy(directory)
-                slot.report_path = c_copy(directory + "/task/report")
-                slot.meter_path = c_copy(directory + "/meter")
-                slot.gone_path = c_copy(directory + "/gone")
             slot.hold = HOLD_PROCESSES
             for cgroup, name, v1 in ((cgroup_v2, "cpu.stat", False), (cgroup_v1_cpuacct, "cpuacct.usage", True)):
                 if slot.cgroup == NULL and cgroup and os.path.exists(f"{cgroup}/{name}"):
                     slot.source = SOURCE_CGROUP
                     slot.cgroup = c_copy(cgroup)
                     slot.cgroup_is_v2 = not v1
-                    slot.cpu_v1 = v1
-                    slot.cpu_path = c_copy(f"{cgroup}/{name}")
                     slot.parent = c_parents_find(&self.c.parents, os.fsencode(f"{os.path.dirname(cgroup)}/{name}"), v1)
             if cgroup_v2 and os.path.exists(cgroup_v2 + "/memory.stat"):
                 slot.hold = HOLD_CGROUP_V2
-                slot.cgroup_memory = c_copy(cgroup_v2)
+                slot.cgroup_memory = slot.cgroup if slot.cgroup_is_v2 else c_copy(cgroup_v2)
             elif cgroup_v1_memory and os.path.exists(cgroup_v1_memory + "/memory.stat"):
                 slot.hold = HOLD_CGROUP_V1
                 slot.cgroup_memory = c_copy(cgroup_v1_memory)
-            if slot.cgroup_memory != NULL:
-                slot.memory_path = c_copy(os.fsdecode(slot.cgroup_memory) + "/memory.stat")
         except BaseException:
             c_slot_release(slot)
             c_slot_give(&self.c.slots, slot)
@@ -446,13 +442,14 @@ cdef class Sampler:
         for n in range(slot.tariff.custom_count):
             counts[n] = (custom or {}).get((<const char *>slot.tariff.custom[n].name).decode(), 0)
         pthread_mutex_lock(&slot.view_lock)
+        if slot.tariff.custom_count > 0 and c_rare_own(&slot.view.rare):
+            memcpy(slot.view.rare.earlier_custom_counts, counts, sizeof(counts))
         slot.view.earlier_cpu_ns = cpu_ns
         slot.view.earlier_byte_ns2_low = low
         slot.view.earlier_byte_ns2_high = high
         slot.view.earlier_gpu_byte_ns2_low = gpu_low
         slot.view.earlier_gpu_byte_ns2_high = gpu_high
         slot.view.earlier_gpu_ns = gpu_ns
-        memcpy(slot.view.earlier_custom_counts, counts, sizeof(counts))
         slot.view.version += 1
         pthread_mutex_unlock(&slot.view_lock)
 
@@ -491,7 +488,7 @@ cdef class Sampler:
         cdef c_Slot *slot = self.slot_of(handle)
         cdef Reading reading = Reading.__new__(Reading)
         pthread_mutex_lock(&slot.view_lock)
-        reading.view = slot.view
+        c_view_copy(&reading.view, &slot.view)
         pthread_mutex_unlock(&slot.view_lock)
         return reading
 
@@ -520,6 +517,7 @@ cdef class Sampler:
         """Take the last sample, close the account, persist it, copy it into the view, release the slot; under work_lock."""
         cdef uint64_t now_ns = c_monotonic_ns() + self.c.skipped_ns
         cdef uint64_t life_ns
+        cdef char[4200] path
         cdef c_Look look
         self.quick_look(&look)
         c_sample(slot, &self.c.context, &look, now_ns, 0, 0, 1)
@@ -530,13 +528,15 @@ cdef class Sampler:
         life_ns = c_settle(&slot.account, ending, self.c.context.online_cores)
         if life_ns == 0:
             life_ns = now_ns - min(slot.account.first_monotonic_ns, now_ns)
-        if slot.meter_descriptor >= 0:
-            c_meter_store(&slot.meter_descriptor, slot.meter_path, &slot.account)
-        elif slot.meter_path != NULL:
-            c_meter_write(slot.meter_path, &slot.account)
+        if slot.directory != NULL:
+            snprintf(path, 4200, b"%s/meter", slot.directory)
+            if slot.meter_descriptor >= 0:
+                c_meter_store(&slot.meter_descriptor, path, &slot.account)
+            else:
+                c_meter_write(path, &slot.account)
         if kernel_peak_bytes > 0:
             slot.view.shown.kernel_peak_memory_bytes = kernel_peak_bytes
-        view[0] = slot.view
+        c_view_copy(view, &slot.view)
         c_final_view(view, &slot.account, life_ns, slot.allowed_cores, self.c.context.online_cores)
         if slot.in_tree and slot.descendants:
             c_roots_note(&self.c.roots, slot, 0)

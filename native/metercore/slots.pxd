@@ -7,7 +7,7 @@ from metercore.eta cimport c_Eta
 from metercore.history cimport c_History
 from metercore.peak cimport c_Peak
 from metercore.rate cimport c_Rate
-from metercore.report cimport c_Report
+from metercore.report cimport c_Report, c_ReportText
 from metercore.tariff cimport c_Tariff
 
 cdef enum:
@@ -38,6 +38,15 @@ cdef struct c_GpuUse:
     int32_t index
     uint64_t memory_bytes    # ABSENT: the driver does not tell
     double percent           # UNKNOWN: likewise
+
+# What most tasks never have; those that have nothing of it share one that is empty.
+cdef struct c_Rare:
+    c_ReportText text
+    c_GpuUse[16] gpus                   # MOST_GPUS
+    int64_t[16] custom_counts           # of the counters that the slot's tariff prices, in its order
+    uint64_t[16] earlier_custom_counts  # of a view: likewise, of earlier attempts
+
+cdef c_Rare c_NOTHING_RARE
 
 # What a subscriber sees; compared bytewise to tell whether anything changed, so it is zeroed before it is filled.
 cdef struct c_Shown:
@@ -92,8 +101,7 @@ cdef struct c_Shown:
 # What readers copy or encode, under view_lock.
 cdef struct c_View:
     c_Shown shown
-    int64_t[16] custom_counts    # of the counters that the slot's tariff prices, in its order
-    c_GpuUse[16] gpus            # shown.gpu_count of them
+    c_Rare *rare                 # never NULL; shown.gpu_count of its GPUs. Of a slot, it changes under view_lock
     double avg_cpu_percent
     double avg_memory_bytes
     double avg_gpu_memory_bytes  # UNKNOWN = never measured
@@ -110,13 +118,8 @@ cdef struct c_View:
     uint64_t earlier_gpu_byte_ns2_low
     uint64_t earlier_gpu_byte_ns2_high
     uint64_t earlier_gpu_ns
-    uint64_t[16] earlier_custom_counts
     uint64_t version_ns
     uint32_t version
-    uint16_t status_bytes
-    uint16_t object_bytes
-    char status[500]
-    char object[500]
 
 # What a tick touches of a process comes first: one cache line.
 cdef struct c_Member:
@@ -152,11 +155,11 @@ cdef struct c_Slot:
     # ---- under work_lock, held by whoever samples: the thread, or a caller for the first and the last sample
     pthread_mutex_t work_lock
     uint64_t handle          # generation << 32 | index; 0 = free. Changed under the table's lock too
-    char *cpu_path           # v2 cpu.stat or v1 cpuacct.usage; NULL = none
+    char *cgroup             # whose members are the tree, v2 or v1 cpuacct; NULL = none
     int source
     int cpu_descriptor
     int parent               # of the sampler's c_Parent; -1 = none
-    bint cpu_v1              # cpu_path is cpuacct.usage
+    bint cgroup_is_v2        # its CPU is in cpu.stat, else in cpuacct.usage
     bint in_tree             # its members are found by the tree
     bint attached            # main ran before, and is not below the shim: see attached.pyx
     bint descendants         # what descends from main belongs to it; always, unless attached
@@ -173,14 +176,8 @@ cdef struct c_Slot:
     int32_t shim_pid
     int32_t main_pid
     uint64_t main_start_ticks  # who is meant by main_pid; 0 = whoever has it now
-    char *directory
-    char *report_path
-    char *meter_path
-    char *gone_path
-    char *cgroup             # whose members are the tree, v2 or v1 cpuacct; NULL = none
-    bint cgroup_is_v2
-    char *memory_path        # memory.stat; NULL = none
-    char *cgroup_memory      # the directory that memory_path lies in
+    char *directory          # of the attempt; NULL = nothing of it is kept
+    char *cgroup_memory      # whose memory.stat is read; NULL = none. May be `cgroup` itself
     const c_Tariff *tariff   # of the sampler, which keeps every one it was given
     int64_t spec_total_count
     int64_t spec_total_size
@@ -227,7 +224,7 @@ cdef struct c_Slot:
     double cpu_pressure_percent
     double memory_pressure_percent
     double io_pressure_percent
-    c_GpuUse[16] gpus        # MOST_GPUS
+    c_Rare *rare             # never NULL: what the view's is copied from
     int32_t gpu_count
     double gpu_percent
     uint64_t gpu_held_bytes  # at account.gpu_monotonic_ns, known also while the driver does not answer; ABSENT = never told
@@ -251,7 +248,6 @@ cdef struct c_Slot:
     c_Report report
     int64_t seen_count
     int64_t seen_size
-    int64_t[16] custom_counts
     c_History history
     # ---- under view_lock; taken after work_lock, held for a copy or an encoding only
     pthread_mutex_t view_lock
@@ -270,7 +266,10 @@ cdef struct c_Slots:
     uint32_t change_count
 
 cdef void c_account_clear(tm_meter *account) noexcept nogil
+cdef bint c_rare_own(c_Rare **rare) noexcept nogil
+cdef void c_rare_free(c_Rare **rare) noexcept nogil
 cdef void c_view_clear(c_View *view) noexcept nogil
+cdef void c_view_copy(c_View *copy, const c_View *view) noexcept nogil
 cdef int c_slots_open(c_Slots *slots) noexcept nogil
 cdef void c_slots_close(c_Slots *slots) noexcept nogil
 cdef c_Slot *c_slot_take(c_Slots *slots) noexcept nogil

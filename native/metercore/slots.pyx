@@ -6,7 +6,7 @@ Lock order: work_lock before view_lock. The table's lock is taken alone. No lock
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
 from metercore._c.meter cimport tm_meter
 from metercore._c.pthread cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
@@ -18,6 +18,8 @@ from metercore.rate cimport c_rate_start
 cdef uint64_t ABSENT = 0xFFFFFFFFFFFFFFFFu
 cdef double UNKNOWN = -1.0
 cdef double RATE_TAU_SECONDS = 5.0
+cdef c_Rare c_NOTHING_RARE
+memset(&c_NOTHING_RARE, 0, sizeof(c_Rare))
 cdef uint64_t RECENT_NS = 60 * 1000000000u
 
 
@@ -68,9 +70,39 @@ cdef void c_account_clear(tm_meter *account) noexcept nogil:
     account.peak_gpu_percent = UNKNOWN
 
 
+cdef bint c_rare_own(c_Rare **rare) noexcept nogil:
+    """Have one that may be written to; 0 without memory."""
+    cdef c_Rare *own
+    if rare[0] == &c_NOTHING_RARE:
+        own = <c_Rare *>calloc(1, sizeof(c_Rare))
+        if own == NULL:
+            return 0
+        rare[0] = own
+    return 1
+
+
+cdef void c_rare_free(c_Rare **rare) noexcept nogil:
+    if rare[0] != &c_NOTHING_RARE:
+        free(rare[0])
+        rare[0] = &c_NOTHING_RARE
+
+
+cdef void c_view_copy(c_View *copy, const c_View *view) noexcept nogil:
+    """Copy all of a view; what is rare is left out without memory. The caller frees that of the copy."""
+    copy[0] = view[0]
+    copy.rare = &c_NOTHING_RARE
+    if view.rare == &c_NOTHING_RARE:
+        return
+    if c_rare_own(&copy.rare):
+        memcpy(copy.rare, view.rare, sizeof(c_Rare))
+    else:
+        copy.shown.gpu_count = 0
+
+
 cdef void c_view_clear(c_View *view) noexcept nogil:
     """A view in which nothing was measured."""
     memset(view, 0, sizeof(c_View))
+    view.rare = &c_NOTHING_RARE
     view.shown.pss_bytes = view.shown.uss_bytes = view.shown.kernel_peak_memory_bytes = ABSENT
     view.shown.io_read_bytes = view.shown.io_write_bytes = ABSENT
     view.shown.gpu_memory_bytes = view.shown.peak_gpu_memory_bytes = ABSENT
@@ -89,9 +121,9 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.handle = 0
     s.shim_pid = s.main_pid = 0
     s.main_start_ticks = 0
-    s.directory = s.report_path = s.meter_path = s.gone_path = NULL
-    s.cgroup = s.cpu_path = s.memory_path = s.cgroup_memory = NULL
-    s.in_tree = s.cpu_v1 = s.cgroup_is_v2 = s.attached = s.settling = 0
+    s.directory = s.cgroup = s.cgroup_memory = NULL
+    s.rare = &c_NOTHING_RARE
+    s.in_tree = s.cgroup_is_v2 = s.attached = s.settling = 0
     s.descendants = 1
     s.attached_ticks = s.attached_ns = 0
     s.read_before_bytes = s.write_before_bytes = 0
@@ -128,8 +160,6 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.gpu_percent = UNKNOWN
     s.gpu_held_bytes = ABSENT
     s.gpu_sequence = 0
-    memset(s.gpus, 0, sizeof(s.gpus))
-    memset(s.custom_counts, 0, sizeof(s.custom_counts))
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
     s.last_ran_ns = 0
     s.unsettled = 0
@@ -224,17 +254,16 @@ cdef void c_slot_release(c_Slot *slot) noexcept nogil:
         c_member_drop(&slot.members[n])
     free(slot.members)
     free(slot.directory)
-    free(slot.report_path)
-    free(slot.meter_path)
-    free(slot.gone_path)
+    if slot.cgroup_memory != slot.cgroup:
+        free(slot.cgroup_memory)
     free(slot.cgroup)
-    free(slot.cpu_path)
-    free(slot.memory_path)
-    free(slot.cgroup_memory)
+    c_rare_free(&slot.rare)
+    pthread_mutex_lock(&slot.view_lock)
+    c_rare_free(&slot.view.rare)
+    pthread_mutex_unlock(&slot.view_lock)
     slot.members = NULL
     slot.member_count = slot.member_room = 0
-    slot.directory = slot.report_path = slot.meter_path = slot.gone_path = NULL
-    slot.cgroup = slot.cpu_path = slot.memory_path = slot.cgroup_memory = NULL
+    slot.directory = slot.cgroup = slot.cgroup_memory = NULL
     slot.handle = 0
 
 

@@ -66,7 +66,7 @@ static bool block_is_sound(struct block *block)
         return false;
     if (!memchr(head->boot_id, 0, sizeof head->boot_id) || head->umask > 0777 || head->nice < -20 || head->nice > 19)
         return false;
-    if (head->rlimit_count > TM_MAX_RLIMITS || head->cgroup_v1_count > TM_MAX_CGROUPS_V1)
+    if (head->group_count > TM_MAX_GROUPS || head->rlimit_count > TM_MAX_RLIMITS || head->cgroup_v1_count > TM_MAX_CGROUPS_V1)
         return false;
     if ((head->flags & TM_LAUNCH_ATTACH) ? head->argc || head->attach_pid < 0 : head->argc < 1)
         return false;

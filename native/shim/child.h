@@ -148,9 +148,11 @@ _Noreturn static void run_child(const struct block *block, const struct child_di
     if (head->flags & TM_LAUNCH_HAS_NICE)
         REFUSE_IF(setpriority(PRIO_PROCESS, 0, head->nice), TM_STAGE_RLIMIT);
 
-    gid_t gid = head->gid;
-    if (head->flags & TM_LAUNCH_SET_IDS)
-        REFUSE_IF(setgroups(1, &gid) || setgid(gid) || setuid(head->uid), TM_STAGE_IDS);
+    if (head->flags & TM_LAUNCH_SET_IDS) {
+        const gid_t *groups = head->group_count ? head->groups : &head->gid;
+        size_t count = head->group_count ? head->group_count : 1;
+        REFUSE_IF(setgroups(count, groups) || setgid(head->gid) || setuid(head->uid), TM_STAGE_IDS);
+    }
     if (head->flags & TM_LAUNCH_NO_NEW_PRIVS)
         REFUSE_IF(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), TM_STAGE_IDS);
 

@@ -9,6 +9,7 @@
 #include "taskdir.h"
 
 #define FAILPOINT_SLEEP_NS 50000000
+#define FAILPOINT_STALL_S 10
 
 static uint32_t armed_failpoint, armed_fault; /* 0 = none */
 
@@ -21,13 +22,17 @@ static void arm_failpoint(uint32_t flags)
 /* In the child, too: then it is the child that suffers. */
 static void failpoint(enum tm_failpoint here)
 {
-    static const struct timespec pause = {.tv_nsec = FAILPOINT_SLEEP_NS};
+    static const struct timespec pause = {.tv_nsec = FAILPOINT_SLEEP_NS}, stall = {.tv_sec = FAILPOINT_STALL_S};
     if (armed_failpoint != (uint32_t)here)
         return;
     if (armed_fault == TM_FAULT_CRASH)
         kill(getpid(), SIGKILL);
+    else if (armed_fault == TM_FAULT_STOP)
+        kill(getpid(), SIGSTOP);
     else if (armed_fault == TM_FAULT_SLEEP)
         nanosleep(&pause, NULL);
+    else if (armed_fault == TM_FAULT_STALL)
+        nanosleep(&stall, NULL);
     else
         _exit(TM_SHIM_IO);
 }

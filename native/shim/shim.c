@@ -192,7 +192,8 @@ static void kill_tree(uint64_t now)
     gone.unkillable_count = 0;
     for (int i = 0; i < found_count; i++) {
         struct process process;
-        if (!read_process(found[i].pid, &process) || is_dead(&process))
+        /* One that is dead and that nobody can reap counts, too: a debugger holds it, or a parent that hangs. */
+        if (!read_process(found[i].pid, &process))
             continue;
         if (gone.unkillable_count < TM_GONE_MAX_UNKILLABLE)
             gone.unkillable_pids[gone.unkillable_count] = found[i].pid;

@@ -51,10 +51,11 @@ enum tm_cause {
 #define TM_LAUNCH_FD 3
 #define TM_MAX_RLIMITS 16
 #define TM_MAX_CGROUPS_V1 4
+#define TM_MAX_GROUPS 64
 #define TM_MAX_LAUNCH_BYTES (8u << 20) /* above the kernel's own limit for argv and env, 6 MiB */
 
 enum tm_launch_flags {
-    TM_LAUNCH_SET_IDS = 1u << 0,          /* setgroups/setgid/setuid to gid, uid before exec */
+    TM_LAUNCH_SET_IDS = 1u << 0,          /* setgroups/setgid/setuid to groups, gid, uid before exec */
     TM_LAUNCH_NO_NEW_PRIVS = 1u << 1,
     TM_LAUNCH_MERGE_STDERR = 1u << 2,     /* stderr goes to the stdout file */
     TM_LAUNCH_HAS_NICE = 1u << 3,
@@ -95,6 +96,8 @@ struct tm_launch {
     uint64_t deadline_boottime_ns; /* 0 = none; wall-clock timeout of the attempt */
     uint64_t attach_start_ticks;   /* with attach_pid, who is meant */
     struct tm_rlimit rlimits[TM_MAX_RLIMITS];
+    uint32_t group_count; /* with TM_LAUNCH_SET_IDS; 0 = gid alone */
+    uint32_t groups[TM_MAX_GROUPS + 1]; /* the last one is padding */
 };
 
 /* For tests, in the flags above TM_LAUNCH_FAULT_SHIFT: failpoint << 4 | fault. taskmeter/failpoints.py has the same names. */
@@ -104,6 +107,8 @@ enum tm_fault {
     TM_FAULT_CRASH = 1, /* SIGKILL to itself */
     TM_FAULT_SLEEP = 2,
     TM_FAULT_ERROR = 3, /* exit with TM_SHIM_IO */
+    TM_FAULT_STOP = 5,  /* SIGSTOP to itself; 4 is the daemon's alone */
+    TM_FAULT_STALL = 6, /* a sleep that is long enough to be killed in */
 };
 
 enum tm_failpoint {
@@ -267,7 +272,7 @@ struct tm_hint {
     char token[32]; /* NUL padded */
 };
 
-_Static_assert(sizeof(struct tm_launch) == 8 + 8 + 8 + 40 + 19 * 4 + 4 + 3 * 8 + TM_MAX_RLIMITS * 24, "tm_launch");
+_Static_assert(sizeof(struct tm_launch) == 8 + 8 + 8 + 40 + 19 * 4 + 4 + 3 * 8 + TM_MAX_RLIMITS * 24 + 4 * (TM_MAX_GROUPS + 2), "tm_launch");
 _Static_assert(sizeof(struct tm_claim) == 80, "tm_claim");
 _Static_assert(sizeof(struct tm_ctl) == 40, "tm_ctl");
 _Static_assert(sizeof(struct tm_pid) == 56, "tm_pid");

@@ -26,6 +26,7 @@ import grpc
 from taskmeter import __version__
 from taskmeter.core.drain import drain, drained
 from taskmeter.core.keyring import Keyring
+from taskmeter.core.rates import Rates
 from taskmeter.core.recovery import open_meters, recover
 from taskmeter.core.reseal import reseal
 from taskmeter.core.retention import keep_retention
@@ -33,6 +34,7 @@ from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.schedules import Schedules
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
+from taskmeter.executors.accounts import load_accounts
 from taskmeter.executors.capacity import HostCapacity
 from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
@@ -40,6 +42,7 @@ from taskmeter.host import goes_down_with_us
 from taskmeter.logs import configure_logging
 from taskmeter.lost_store import Loss, may_start_again, open_store, rebuild_store, start_again
 from taskmeter.metering.meter import LocalMeter
+from taskmeter.model.key import Rate
 from taskmeter.model.task import LOCAL_NODE
 from taskmeter.model.usage import Tariff
 from taskmeter.rpc.admin_service import AdminServicer, ServerFacts
@@ -56,9 +59,10 @@ from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
 from taskmeter.sealing import load_sealer
-from taskmeter.settings import Settings, reload_tariffs
+from taskmeter.settings import Settings, plain_text_on_the_network, reload_tariffs
 from taskmeter.stores.audit_file import AuditFile
 from taskmeter.stores.keyfile import KeyFile
+from taskmeter.stores.queuefile import QueuesJson
 from taskmeter.stores.sqlite import SqliteStore
 
 EXIT_REFUSED = 4
@@ -211,12 +215,15 @@ class _Parts:
 
 async def _build(settings: Settings) -> _Parts:
     state_dir = settings.state_dir
+    accounts = load_accounts(settings.task_user, settings.task_users, state_dir)
     sealer = load_sealer(settings.encryption_key_file)
     key_file = KeyFile(state_dir)
     keyring = Keyring(key_file)
     codec = ProtoCodec()
     store, loss = open_store(state_dir, codec, settings.ballast_bytes, secure_delete=sealer is not None)
-    executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, open_files=_raise_open_files())
+    executor = LocalExecutor(
+        state_dir, store_id=store.store_id, cgroup=settings.cgroup, accounts=accounts, open_files=_raise_open_files()
+    )
     await executor.start()
     meter = _meter(settings)
     scheduler = Scheduler(settings.max_running, settings.max_waiting, capacity=HostCapacity(meter.gpus))
@@ -225,6 +232,7 @@ async def _build(settings: Settings) -> _Parts:
     service.report_key_secret = key_file.admin_key().encode()
     service.tariffs = _tariffs(settings)
     service.sealer = sealer
+    service.queue_file = QueuesJson(state_dir)
     return _Parts(store, loss, executor, meter, service, keyring, Schedules(service))
 
 
@@ -246,7 +254,10 @@ def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile
     )
     server: RpcServer
     admin = AdminServicer(service, keyring, facts, lambda: server.targets, lambda: meter.backend)
-    gate = Gate(Authenticator(keyring), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all")
+    rate = Rate(settings.calls_per_second, settings.calls_burst) if settings.calls_per_second else None
+    gate = Gate(
+        Authenticator(keyring, Rates(rate)), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all"
+    )
     server = RpcServer(
         Router(gate, activity),
         TaskServicer(service, streams),
@@ -258,6 +269,8 @@ def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile
     )
     server.listen_unix(socket_path(settings.state_dir))
     if settings.listen:
+        if plain_text_on_the_network(settings):
+            log.warning("listening on %s without TLS: whoever reads the traffic has the keys", settings.listen)
         server.listen_tcp(settings.listen, tls)
     service.environment = {"TASKMETER_TARGET": server.targets[0]}
     return server
@@ -286,6 +299,7 @@ async def _serve(settings: Settings) -> int:
     await server.start()
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)
+    gc.enable()  # who started us may have put it off until here
     _announce(state_dir, server.targets, start_time)
     service.spawn(_after_start(service, parts.executor))
     background = [loop.create_task(keep_retention(service, settings.retention)), loop.create_task(parts.schedules.keep())]
@@ -326,9 +340,12 @@ async def _end_work_first(settings: Settings, service: Service, stopping: asynci
     if count:
         log.info("draining: waiting for %d task%s to end; a second signal ends the daemon at once", count, "s"[: count > 1])
     stopping.clear()
-    waits = [asyncio.ensure_future(drained(service)), asyncio.ensure_future(stopping.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
+    ended, told = asyncio.ensure_future(drained(service)), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+    for task in ended.result() if ended.done() else ():
+        pids = f", processes {' '.join(map(str, task.unkillable_pids))}" if task.unkillable_pids else ""
+        log.error("drained but for task %s, which outlives its kill%s: the next daemon goes on with it", task.token, pids)
+    for wait in (ended, told):
         wait.cancel()
 
 

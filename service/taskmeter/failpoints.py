@@ -5,11 +5,13 @@ NAME=ACTION, with *COUNT for how often (default: always) and +SKIP for how many 
 
 - crash: SIGKILL to this process
 - sleep(MILLISECONDS): block the calling thread, 20 ms without a number
+- stop: SIGSTOP to this process, which goes on when somebody continues it
 - error: raise `FailpointError`
 - execute-then-error: let the operation happen and raise after it; only where one is enclosed, that is where `hit_after` stands
 
 Names that begin with `shim.`, and those of `IN_SHIM`, happen in the task's supervisor: each launch asks `for_shim` once, and
-what it answers travels in the launch block. There `error` is an orderly exit.
+what it answers travels in the launch block. There `error` is an orderly exit, and a sleep takes 50 ms, or 10 s if it is of a
+second or more.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from threading import Lock
 
 VARIABLE = "TASKMETER_FAILPOINTS"
 SLEEP_MILLISECONDS = 20.0
+STALL_SECONDS = 1.0
 AFTER_REPLY_SECONDS = 0.002
 """After a handler's return the answer is on its way by then."""
 
@@ -44,8 +47,11 @@ NAMES = (
     "reconcile.after_pid",
     "stop.before_order",
     "events.after_read",
+    "events.at_compaction",
+    "retention.before_delete",
+    "retention.after_delete",
 )
-"""Those of the daemon, as reliability.md lists them; each stands in the sources as `hit("NAME")`."""
+"""Those of the daemon; each stands in the sources as `hit("NAME")`. There is no ingest yet, so none of its own is listed."""
 
 IN_SHIM = (
     "shim.after_lock",
@@ -68,6 +74,9 @@ class Action(IntEnum):
     SLEEP = 2
     ERROR = 3
     EXECUTE_THEN_ERROR = 4
+    STOP = 5
+    STALL = 6
+    """A long sleep in the supervisor; written as one."""
 
 
 class FailpointError(OSError):
@@ -128,6 +137,8 @@ def _act(name: str, *, after: bool = False) -> None:
         return
     if point.action is Action.CRASH:
         os.kill(os.getpid(), signal.SIGKILL)
+    elif point.action is Action.STOP:
+        os.kill(os.getpid(), signal.SIGSTOP)
     elif point.action is Action.SLEEP:
         time.sleep(point.sleep_seconds)
     else:
@@ -147,7 +158,8 @@ def for_shim() -> int:
     for number, name in enumerate(IN_SHIM, 1) if _points else ():
         point = _take(name, after=False)
         if point is not None:
-            return number << 4 | point.action
+            long = point.action is Action.SLEEP and point.sleep_seconds >= STALL_SECONDS
+            return number << 4 | (Action.STALL if long else point.action)
     return 0
 
 

@@ -38,16 +38,26 @@ class Settings:
     """PEM file with the key of `tls_cert`."""
     tls_client_ca: str = ""
     """PEM file: only clients with a certificate of this authority can connect to `listen`. They need a key besides."""
+    listen_in_plain_text_and_let_anybody_on_the_network_read_the_keys: bool = False
+    """Have `listen` on any address without TLS. Whoever sees the traffic has the keys, and with them this user's account."""
+    task_user: str = ""
+    """Whom a daemon that runs as root runs tasks as; their directories must be within this user's reach. Empty = root."""
+    task_users: str = ""
+    """Whom a task may ask to run as, under such a daemon: names, separated by commas, or a list in the config file."""
     audit: str = "changes"
     """What audit.jsonl notes: "changes" what changes something, streams and refusals, "all" every call, "off" nothing."""
     audit_max_bytes: int = 64 * 1024 * 1024
     """Size of all audit files together; the oldest goes."""
     max_streams: int = 10_000
     """Streams that a key without such a quota may have open."""
+    calls_per_second: float = 0.0
+    """Calls that a key without a rate of its own may make on average, the admin key excepted; 0 = no bound."""
+    calls_burst: int = 0
+    """Calls that such a key may make at once after a pause; 0 = those of one second."""
     max_running: int = 1000
     """Tasks that run at once; the others wait."""
     max_waiting: int = 100_000
-    """Tasks that may wait; one more is refused with QUEUE_FULL."""
+    """Tasks that may wait, those that wait for their next attempt included; one more is refused with QUEUE_FULL."""
     sample_rate_hz: float = 10.0
     """Samples per second, 0.1–20."""
     cgroup: str = "auto"
@@ -80,14 +90,21 @@ class Settings:
     """"console" or "json"; logs go to stderr."""
 
 
+PLAIN_TEXT = "listen_in_plain_text_and_let_anybody_on_the_network_read_the_keys"
+
 _ENVIRONMENT = (
     "listen",
     "tls_cert",
     "tls_key",
     "tls_client_ca",
+    PLAIN_TEXT,
+    "task_user",
+    "task_users",
     "audit",
     "audit_max_bytes",
     "max_streams",
+    "calls_per_second",
+    "calls_burst",
     "max_running",
     "max_waiting",
     "sample_rate_hz",
@@ -131,6 +148,12 @@ def load(flags: Mapping[str, Any]) -> Settings:
     return _checked(replace(Settings(state_dir), **{name: _typed(name, value) for name, value in given.items()}))
 
 
+def plain_text_on_the_network(settings: Settings) -> bool:
+    """Tell whether keys travel where others than this host's users can read them."""
+    host = settings.listen.rpartition(":")[0]
+    return bool(settings.listen) and host not in ("127.0.0.1", "localhost", "[::1]") and not settings.tls_cert
+
+
 def reload_tariffs(settings: Settings) -> Settings:
     """Read the tariffs of the config file again; nothing else of it. Raises `InvalidArgumentError`, and then nothing changed."""
     if settings.config is None:
@@ -160,6 +183,8 @@ def _invalid(name: str, problem: str) -> InvalidArgumentError:
 
 
 def _typed(name: str, value: Any) -> Any:
+    if name == "task_users" and isinstance(value, list):
+        value = ",".join(map(str, value))
     if name in {"tariffs", "config", "retention"}:
         return value
     kind = type(getattr(Settings(Path("/")), name))
@@ -192,7 +217,7 @@ def _checked(settings: Settings) -> Settings:
         host, _, port = settings.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             raise _invalid("listen", "must be HOST:PORT")
-        if host not in ("127.0.0.1", "localhost", "[::1]") and not settings.tls_cert:
+        if plain_text_on_the_network(settings) and not getattr(settings, PLAIN_TEXT):
             raise _invalid(
                 "listen", "must be a loopback address, or have tls_cert and tls_key: keys must not travel in plain text"
             )
@@ -227,5 +252,11 @@ def _check_access(settings: Settings) -> None:
         raise _invalid("audit", 'must be "changes", "all" or "off"')
     if settings.audit_max_bytes < 64 * 1024:
         raise _invalid("audit_max_bytes", "must be at least 65536")
+    if not (settings.calls_per_second == 0 or 0.001 <= settings.calls_per_second <= 1e6):
+        raise _invalid("calls_per_second", "must be 0, or from 0.001 to 1000000")
+    if not 0 <= settings.calls_burst <= 1_000_000:
+        raise _invalid("calls_burst", "must be from 0 to 1000000")
+    if settings.calls_burst and not settings.calls_per_second:
+        raise _invalid("calls_burst", "needs calls_per_second")
     if settings.max_streams < 1:
         raise _invalid("max_streams", "must be at least 1")

@@ -30,7 +30,7 @@ def test_a_key_is_made_listed_used_and_revoked(shared_daemon):
 def test_json_of_the_key_verbs(shared_daemon):
     made = json.loads(shared_daemon.cli("key", "create", "--json", "--tenant", "of-json", "--scope", "read").stdout)
     assert set(made) == {"secret", "key"}
-    expected = {"keyId", "name", "tenant", "scopes", "createTime", "expireTime", "revokeTime", "quotas"}
+    expected = {"keyId", "name", "tenant", "scopes", "createTime", "expireTime", "revokeTime", "quotas", "rate"}
     assert set(made["key"]) == expected and made["key"]["scopes"] == ["read"] and made["key"]["quotas"] is None
     [listed] = json.loads(shared_daemon.cli("key", "ls", "--json", "--tenant", "of-json").stdout)
     assert listed == made["key"]

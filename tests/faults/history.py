@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from taskmeter.v1 import event_pb2
+
 
 class History:
     """Appends facts to a file of one client's own; `time` (Unix seconds) is added to each."""
@@ -29,3 +31,17 @@ def read_history(directory: Path) -> Iterator[dict[str, Any]]:
                 yield {"client": path.stem, **json.loads(line)}
             except ValueError:
                 continue
+
+
+def event_fact(event: event_pb2.Event) -> dict[str, Any]:
+    """What is noted of an event, and what is read of the stored one to compare."""
+    change = event.state_changed
+    return {
+        "seq": event.seq,
+        "token": event.token,
+        "attempt": event.attempt,
+        "before": change.from_state,
+        "after": change.to_state,
+        "reason": change.reason,
+        "deleted": event.HasField("task_deleted"),
+    }

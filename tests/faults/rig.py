@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -18,30 +19,39 @@ from tests.daemon import Daemon, clean_environment
 from tests.faults.client import PATIENCE_SECONDS
 from tests.waiting import wait_until
 
+_HIT = re.compile(rb"failpoint ([a-z_.]+): ")
+_REACHED = re.compile(rb'"fact": "reached", "time": [0-9.e+]+, "seq": (\d+)}')
 ROOT = Path(__file__).resolve().parents[2]
 SETTLE_SECONDS = 120.0
-SEED_VARIABLE = "TASKMETER_TEST_SEED"
-
-
-def new_seed() -> int:
-    """Return the seed of this run: the environment's, or a new one."""
-    return int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(2**32))
 
 
 class Rig:
     """`with Rig(seed) as rig:` starts the daemon; `load` the clients; `settle` ends both and waits until every task has ended.
 
-    `failpoints`: what the first daemon is armed with; those after it are not, unless `restart` says so.
+    `failpoints`: what the first daemon is armed with; those after it are not, unless `restart` says so. `config`: text of the
+    daemon's config file.
     """
 
-    def __init__(self, seed: int, *options: str, failpoints: str = "", env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, seed: int, *options: str, failpoints: str = "", env: Mapping[str, str] | None = None, config: str = ""
+    ) -> None:
         self.seed = seed
         self.directory = Path(tempfile.mkdtemp(prefix="tm-faults-", dir="/tmp"))
-        self.daemon = Daemon(*options)
+        self.options = options
+        config_path = self.directory / "config.toml"
+        config_path.write_text(config)
+        self.daemon = Daemon(*options, *(("--config", str(config_path)) if config else ()))
         self.daemon.allow_tracebacks = True  # faults are injected; what they lead to is judged by the validator
         self.failpoints = failpoints
         self._env = dict(env or {})
         self.kill_count = 0
+        self.deaths: list[str] = []
+        """Of daemons that ended although nobody had killed them: each a violation of G11."""
+        self.settled_seq = 0
+        """The newest event when every task had ended; retention may add more."""
+        self._armed = failpoints
+        self._hits: Counter[str] = Counter()
+        self._log_offset = 0
         self._children: list[subprocess.Popen[bytes]] = []
         self.keep = False
         """Leave everything for reading."""
@@ -49,7 +59,8 @@ class Rig:
     def __enter__(self) -> Self:
         return self._start(self.failpoints)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.keep = self.keep or (kind is not None and bool(os.environ.get("KEEP")))
         for child in self._children:
             if child.poll() is None:
                 child.kill()
@@ -66,6 +77,7 @@ class Rig:
     # ---- the daemon --------------------------------------------------------------------------------------------------
 
     def _start(self, failpoints: str = "") -> Self:
+        self._armed = failpoints
         self.daemon.env = clean_environment(**self._env, **({"TASKMETER_FAILPOINTS": failpoints} if failpoints else {}))
         self.daemon.start()
         return self
@@ -75,8 +87,10 @@ class Rig:
         if self.alive:
             self.daemon.kill9()
         elif self.daemon.process is not None and self.daemon.process.stdout:
-            self.daemon.process.wait()
+            code = self.daemon.process.wait()
             self.daemon.process.stdout.close()
+            if code != -signal.SIGKILL or "=crash" not in self._armed:
+                self.deaths.append(f"a daemon armed with {self._armed!r} ended with {code}")
         self.kill_count += 1
         while True:
             try:
@@ -100,7 +114,15 @@ class Rig:
 
     def hits(self, point: str) -> int:
         """How often a failpoint has acted so far, or was handed to a supervisor."""
-        return self.daemon.log().count(f"failpoint {point}: ")
+        with self.daemon.log_path.open("rb") as log:
+            log.seek(self._log_offset)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break
+                self._log_offset += len(line)
+                if found := _HIT.search(line):
+                    self._hits[found[1].decode()] += 1
+        return self._hits[point]
 
     # ---- the load ----------------------------------------------------------------------------------------------------
 
@@ -137,9 +159,9 @@ class Rig:
             "every task has ended",
             SETTLE_SECONDS,
         )
-        head = f'"seq": {calls.GetServerInfo().head_seq}}}\n'.encode()
+        self.settled_seq = int(calls.GetServerInfo().head_seq)
         for path in self.directory.glob("watcher*.history"):
-            wait_until(lambda path=path: _tail(path).endswith(head), f"{path.name} has seen everything", 60)  # type: ignore[misc]
+            wait_until(lambda path=path: _reached(path) >= self.settled_seq, f"{path.name} has seen everything", 60)  # type: ignore[misc]
         for child in self._of("watcher"):
             assert child.stdin is not None
             child.stdin.close()
@@ -150,7 +172,9 @@ class Rig:
         return list(processes.of_state_dir(self.daemon.state_dir))
 
 
-def _tail(path: Path) -> bytes:
+def _reached(path: Path) -> int:
+    """Read up to which seq a subscriber says that it has seen everything."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 200))
-        return file.read()
+        file.seek(max(0, path.stat().st_size - 2000))
+        found = _REACHED.findall(file.read())
+    return int(found[-1]) if found else 0

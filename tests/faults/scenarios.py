@@ -8,66 +8,27 @@ import re
 import shutil
 import signal
 import struct
-import subprocess
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Self
 
 import grpc
 
 from taskmeter.failpoints import IN_SHIM
+from tests.faults.preload import build_library
+from tests.faults.result import Result
 from tests.faults.rig import Rig
 from tests.faults.validate import Evidence, gather, judge
 from tests.waiting import wait_until
 
-KILL_AFTER_SECONDS = (0.05, 2.0)
+KILL_AFTER_SECONDS = (0.05, 1.5)
 """How long a daemon serves before it is killed: drawn evenly from this range."""
 FAULT_SECONDS = 20.0
 EVENTS_PER_FAULT = 40
-
-
-@dataclass(slots=True)
-class Result:
-    """Figures of a scenario: how many faults, how many tasks, and the violations by guarantee."""
-
-    name: str
-    seed: int
-    count: int
-    """What was asked for; `fault_count` is what happened."""
-    options: tuple[str, ...] = ()
-    """Of the daemon."""
-    fault_count: int = 0
-    task_count: int = 0
-    event_count: int = 0
-    outcomes: Counter[int] = field(default_factory=Counter)
-    violations: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def violation_count(self) -> int:
-        return sum(map(len, self.violations.values()))
-
-    def add(self, other: Self) -> None:
-        self.fault_count += other.fault_count
-        self.task_count += other.task_count
-        self.event_count += other.event_count
-        self.outcomes.update(other.outcomes)
-        for name, found in other.violations.items():
-            self.violations.setdefault(name, []).extend(found)
-
-    @property
-    def command(self) -> str:
-        return " ".join(["python -m tests.faults", self.name, f"--seed {self.seed} --count {self.count}", *self.options])
-
-    def __str__(self) -> str:
-        wrong = [f"  {name}: {text}" for name, found in self.violations.items() for text in found[:5]]
-        head = f"{self.name}: seed {self.seed}, {self.fault_count} faults, {self.task_count} tasks, {self.event_count} events"
-        return "\n".join([f"{head}, {self.violation_count} violations; again: {self.command}", *wrong])
 
 
 def conclude(
@@ -81,8 +42,8 @@ def conclude(
     violations = {each: wrong for each, wrong in judge(found, losses_allowed=losses_allowed).items() if wrong}
     rig.keep = bool(violations) and bool(os.environ.get("KEEP"))
     outcomes = Counter(int(task.outcome) for task in found.tasks.values())
-    sizes = (fault_count, len(found.tasks), len(found.events))
-    return Result(name, rig.seed, count, rig.daemon.options, *sizes, outcomes, violations)
+    sizes = (fault_count, len(found.tasks.keys() | found.deleted.keys()), len(found.events))
+    return Result(name, rig.seed, count, rig.options, *sizes, outcomes, violations)
 
 
 def kills(seed: int, count: int, *options: str) -> Result:
@@ -97,6 +58,13 @@ def kills(seed: int, count: int, *options: str) -> Result:
         return conclude(rig, "kills", count, count)
 
 
+RETENTION = """
+[retention]
+interval_seconds = 0.1
+max_count = 1
+events_max_count = 1000
+"""
+"""What failed is deleted at once, what succeeded holds its key; and a subscriber that keeps up misses no event."""
 ACTIONS_OF_DAEMON = ("crash", "sleep(40)", "error")
 ACTIONS_OF_SHIM = ("crash", "sleep", "error")
 ACTIONS = {"submit.before_commit": ("crash", "execute-then-error", "error")}
@@ -109,7 +77,8 @@ def failpoint(seed: int, count: int, point: str, *options: str) -> Result:
     in_shim = point in IN_SHIM
     in_stop = point.startswith("stop.")
     actions = ACTIONS.get(point, ACTIONS_OF_SHIM if in_shim else ACTIONS_OF_DAEMON)
-    with Rig(seed, *options, failpoints=_entry(chance, point, actions[0])) as rig:
+    config = RETENTION if point.startswith("retention.") or point == "events.at_compaction" else ""
+    with Rig(seed, *options, failpoints=_entry(chance, point, actions[0]), config=config) as rig:
         rig.load(clients=2, watchers=1, mix="stops" if in_stop else "short")
         for number in range(count):
             if number:
@@ -208,9 +177,7 @@ def clock_jumps(seed: int, count: int, *options: str) -> Result:
     pause = threading.Event()
     directory = Path(tempfile.mkdtemp(prefix="tm-clock-", dir="/tmp"))
     try:
-        library, file = directory / "clock.so", directory / "offset"
-        source = Path(__file__).with_name("clock.c")
-        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source)], check=True)
+        library, file = build_library("clock", directory), directory / "offset"
         file.write_bytes(struct.pack("<q", 0))
         with Rig(seed, *options, env={"LD_PRELOAD": str(library), "TEST_CLOCK_FILE": str(file)}) as rig:
             rig.load(clients=2, watchers=1)

@@ -1,6 +1,6 @@
 """G6 no orphans, G7 bounded stop: trees that do everything to survive a stop leave nobody behind, with cgroups and without.
 
-HOSTILE_TREES=1000 HOSTILE_SEED=7 pytest -s tests/faults/test_hostile_trees.py
+make faults ARGS='hostile_trees --seed 7 --count 1000'
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from taskmeter.v1 import task_pb2
 from tests import processes
 from tests.calls import Calls
 from tests.daemon import Daemon
+from tests.faults.size import new_seed, wanted_count
 from tests.integration.helpers import end_of, read, start_python
 from tests.native.shim.hostile import LARGE, SCRIPTS, script
 from tests.waiting import wait_until
 
-COUNT = int(os.environ.get("HOSTILE_TREES", "200"))
-SEED = int(os.environ.get("HOSTILE_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+COUNT = wanted_count(200)
+"""Over all modes together."""
+SEED = new_seed()
 MODES = ("auto", "v1", "off")
 BATCH = 8
 GRACES = (0.0, 0.1, 0.4)
@@ -62,7 +64,8 @@ def stop(calls: Calls, token: str, grace: float) -> float:
 
 @pytest.mark.timeout(120 + COUNT)
 @pytest.mark.parametrize("mode", MODES)
-def test_no_process_of_a_hostile_tree_survives_a_stop(make_daemon: Any, mode: str) -> None:
+@pytest.mark.guarantee("G6", "G7")
+def test_no_process_of_a_hostile_tree_survives_a_stop(make_daemon: Any, record_property: Any, mode: str) -> None:
     dice = random.Random(f"{SEED} {mode}")
     daemon: Daemon = make_daemon("--cgroup", mode).start()
     calls = daemon.calls
@@ -87,6 +90,7 @@ def test_no_process_of_a_hostile_tree_survives_a_stop(make_daemon: Any, mode: st
         left = members(daemon)
         survivors.update(left.values())
         assert not left, f"survivors of {batch} (seed {SEED}): {left}"
+    record_property("faults", len(wanted))
     late = sum(each > BOUND_SECONDS for each in times)
     print(
         f"\nhostile trees, cgroup {mode}: N={len(wanted)} seed={SEED} survivors={survivors.total()} "

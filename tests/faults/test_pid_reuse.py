@@ -6,16 +6,18 @@ In a pid namespace whose pids come round every hundred forks. Strangers end by t
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.faults.size import new_seed, wanted_count
+
 ROOT = Path(__file__).resolve().parents[2]
-TREES = int(os.environ.get("HOSTILE_TREES", "200")) // 10
-SEED = int(os.environ.get("HOSTILE_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+TREES = wanted_count(20)
+SEED = new_seed()
 
 SCENARIO = """
 import os, random, signal, sys, time
@@ -95,7 +97,7 @@ assert reused > 10 * trees, "too few pids came round for this to say anything"
 
 
 @pytest.mark.root
-def test_no_stranger_is_signalled_while_pids_come_round(tmp_path: Path) -> None:
+def test_no_stranger_is_signalled_while_pids_come_round(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
     done = subprocess.run(
         [*command, sys.executable, "-c", SCENARIO, str(TREES), str(SEED)],
@@ -107,4 +109,5 @@ def test_no_stranger_is_signalled_while_pids_come_round(tmp_path: Path) -> None:
         timeout=60 + TREES * 10,
     )
     print(f"\n{done.stdout}", file=sys.stderr)
+    record_property("faults", TREES)
     assert done.returncode == 0, f"seed {SEED}\n{done.stderr[-3000:]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,23 +13,24 @@ import pytest
 
 from tests.daemon import Daemon
 from tests.faults.powercut import cut, read_record
-from tests.faults.rig import new_seed
+from tests.faults.preload import build_library
+from tests.faults.size import new_seed, wanted_count
 from tests.integration.helpers import start
 from tests.waiting import wait_until
 
-CUT_COUNT = 100
+CUT_COUNT = wanted_count(100)
 TASK_COUNT = 300
 CLIENT_COUNT = 4
 
 
 @pytest.mark.slow
 @pytest.mark.guarantee("G1")
-def test_g1_a_hundred_power_cuts_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+def test_g1_a_hundred_power_cuts_lose_nothing_that_was_acknowledged(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     seed = new_seed()
     print(f"seed {seed}, {CUT_COUNT} cuts, {TASK_COUNT} tasks")
-    library, record = tmp_path / "record.so", tmp_path / "record"
-    source = Path(__file__).with_name("record.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True)
+    library, record = build_library("record", tmp_path), tmp_path / "record"
     acknowledged: list[tuple[int, str]] = []
     with Daemon(env={"LD_PRELOAD": str(library), "TEST_RECORD_FILE": str(record)}) as daemon:
 
@@ -43,6 +44,7 @@ def test_g1_a_hundred_power_cuts_lose_nothing_that_was_acknowledged(tmp_path: Pa
     operations = read_record(record)
     assert len(operations) > TASK_COUNT
     chance = random.Random(seed)
+    record_property("faults", CUT_COUNT)
     for number in range(CUT_COUNT):
         count = chance.randrange(1, len(operations) + 1)
         disk = tmp_path / "disk"

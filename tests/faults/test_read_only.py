@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from taskmeter.v1 import task_pb2
 from tests.daemon import Daemon
+from tests.faults.disk import Disk
 from tests.integration.helpers import failure_of, start, status_of, wait_for_output, wait_for_state
 from tests.waiting import wait_until
 
@@ -34,16 +34,9 @@ def is_read_only(path: Path) -> bool:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """An ext4 of its own in a file, which becomes read-only at an error."""
-    image, where = tmp_path / "image", tmp_path / "disk"
-    where.mkdir()
-    with image.open("wb") as file:
-        file.truncate(DISK_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
-    found = subprocess.run(["mount", "-o", "loop,errors=remount-ro", str(image), str(where)], check=False, capture_output=True)
-    if found.returncode:
-        pytest.skip("this machine has no loop devices to mount")
-    yield where
-    subprocess.run(["umount", "-l", str(where)], check=True)
+    made = Disk(tmp_path, DISK_BYTES, "errors=remount-ro")
+    yield made.path
+    made.unmount()
 
 
 @pytest.mark.root

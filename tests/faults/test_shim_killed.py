@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from taskmeter.executors.leftovers import parent_of
 from taskmeter.v1 import task_pb2, usage_pb2
 from tests import processes
 from tests.daemon import Daemon
@@ -61,6 +62,32 @@ def test_g3_g6_an_unknown_end_is_lost_and_leaves_no_process(
     # Without a cgroup only the meter page is left of a double fault, and that may be a second old.
     at_least_ns = 0.4e9 if daemon_too and ended.metrics.source != usage_pb2.METRICS_SOURCE_CGROUP else 1.4e9
     assert at_least_ns < ended.metrics.cpu_time_ns < 3e9, "what it had used is billed"
+
+
+@pytest.mark.parametrize("cgroup", ["auto", "off"])
+@pytest.mark.parametrize("daemon_too", [False, True], ids=["shim", "shim and daemon"])
+def test_g3_g6_a_child_that_has_not_run_its_command_yet_is_found_too(
+    make_daemon: Callable[..., Daemon], cgroup: str, daemon_too: bool
+) -> None:
+    """Between fork and exec it has no marker in its environment, and without a cgroup no other place."""
+    daemon = make_daemon("--cgroup", cgroup, env={"TASKMETER_FAILPOINTS": "shim.before_exec=sleep(10000)*1"}).start()
+    ran = daemon.home / "ran"
+    token = start(daemon.calls, "touch", str(ran))
+    pair = wait_until(
+        lambda: found if len(found := list(processes.of_state_dir(daemon.state_dir))) == 2 else [], "the shim has its child"
+    )
+    shim = next(pid for pid in pair if parent_of(pid) not in pair)
+    [child] = set(pair) - {shim}
+    if daemon_too:
+        daemon.kill9()
+    os.kill(shim, signal.SIGKILL)
+    if daemon_too:
+        wait_until(lambda: list(processes.of_state_dir(daemon.state_dir)) == [child], "the child is left")
+        daemon.start()
+    ended = end_of(daemon.calls, token)
+    assert (ended.state, ended.outcome) == (task_pb2.TASK_STATE_CANCELLED, task_pb2.TASK_OUTCOME_LOST)
+    wait_until(lambda: not processes.of_state_dir(daemon.state_dir), "no process is left")
+    assert not ran.exists()
 
 
 def test_a_lost_task_is_never_run_again_by_itself_but_may_be_retried(daemon: Daemon) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -13,10 +13,13 @@ from taskmeter.errors import LimitError, TaskmeterError, UnavailableError
 from taskmeter.model.task import Task
 from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.stores.sqlite import SqliteStore
+from tests.faults.size import new_seed, wanted_count
 from tests.faults.sqlite_faults import Call, SqliteFaults
 from tests.unit.stores.test_sqlite import acceptance, some_task
+from tests.waiting import wait_until_async
 
-COMMIT_COUNT = 400
+COMMIT_COUNT = wanted_count(400)
+"""Of each kind of fault; a fifth of them meet one."""
 
 
 @pytest.fixture
@@ -70,9 +73,16 @@ async def reopened(tmp_path: Path, tokens: list[str]) -> int:
     ids=lambda value: value.name if isinstance(value, Call) else None,
 )
 async def test_g1_g11_random_faults_lose_nothing_acknowledged(
-    store: SqliteStore, faults: SqliteFaults, tmp_path: Path, call: Call, code: int, reason: str, after: bool
+    store: SqliteStore,
+    faults: SqliteFaults,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    call: Call,
+    code: int,
+    reason: str,
+    after: bool,
 ) -> None:
-    seed = random.randrange(2**32)
+    seed = new_seed()
     chance = random.Random(seed)
     print(f"N={COMMIT_COUNT} seed={seed}")
     tokens: list[str] = []
@@ -85,6 +95,7 @@ async def test_g1_g11_random_faults_lose_nothing_acknowledged(
         except TaskmeterError as error:
             refusals.append(error.reason)
     faults.heal()
+    record_property("faults", faults.failed.total())
     tokens.append((await accept(store)).token)  # by itself, in the same process
     assert len(tokens) > COMMIT_COUNT // 4
     assert refusals or call is not Call.WRITE
@@ -119,14 +130,17 @@ async def test_g1_a_failed_fsync_stops_the_store_for_good(
 
 
 async def test_g11_a_corrupt_database_stops_the_store_and_is_said_to_be_damaged(store: SqliteStore, faults: SqliteFaults) -> None:
+    found: list[str] = []
+    store.set_on_damage(found.append)
     await accept(store)
     faults.plan(Call.WRITE, apsw.SQLITE_CORRUPT)
     with pytest.raises(UnavailableError):
         await accept(store)
-    assert store.damaged
+    await wait_until_async(lambda: found, "it is said")
     faults.heal()
     with pytest.raises(UnavailableError):
         await accept(store)
+    assert len(found) == 1, "it is said once"
 
 
 async def test_g11_a_read_that_fails_answers_unavailable(store: SqliteStore, faults: SqliteFaults, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from tests.faults.client import RETRY_PAUSE_SECONDS, connect
-from tests.faults.history import History
+from tests.faults.history import History, event_fact
 
 
 def watch(state_dir: Path, history: History, over: threading.Event) -> None:
@@ -26,8 +26,7 @@ def watch(state_dir: Path, history: History, over: threading.Event) -> None:
         try:
             for message in stream:
                 for event in message.events:
-                    change = event.state_changed
-                    history.note("event", seq=event.seq, token=event.token, before=change.from_state, after=change.to_state)
+                    history.note("event", **event_fact(event))
                 if message.seq:
                     history.note("reached", seq=message.seq)
                 if message.resume_token:

@@ -307,3 +307,22 @@ def test_retries_take_their_turn_like_everyone_and_hold_no_slot_while_they_wait(
     assert end_of(calls, start(calls, "true")).outcome == SUCCEEDED
     calls.Terminate(token=first)
     assert calls.GetServerInfo().waiting_count == 0
+
+
+def test_a_retry_that_waits_counts_for_the_bounds_of_its_queue_and_is_listed_there(daemon: Daemon) -> None:
+    def listed() -> int:
+        return next(int(queue.waiting_count) for queue in daemon.calls.ListQueues().queues if queue.name == "small")
+
+    daemon.calls.PutQueue(name="small", max_size=1)
+    first = start(daemon.calls, "false", retry=LONG, queue="small")
+    wait_for_retry(daemon.calls, first)
+    for restarted in (False, True):
+        if restarted:
+            daemon.kill9()
+            daemon.restart()
+        assert (listed(), daemon.calls.GetServerInfo().waiting_count) == (1, 1)
+        failure = failure_of(daemon.calls.StartTask, spec={"command": {"argv": ["true"]}, "queue": "small"})
+        assert failure.reason == "QUEUE_FULL"
+    daemon.calls.Terminate(token=first)
+    assert (listed(), daemon.calls.GetServerInfo().waiting_count) == (0, 0)
+    assert end_of(daemon.calls, start(daemon.calls, "true", queue="small")).outcome == SUCCEEDED

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from taskmeter.v1 import task_pb2
-from tests import processes
+from tests import processes, ptrace
 from tests.calls import Calls
 from tests.daemon import Daemon
 from tests.integration.helpers import (
@@ -75,7 +75,7 @@ def test_while_initialising(shared_daemon: Daemon) -> None:
     calls = shared_daemon.calls
     token = start(calls, "sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done", announces_ready=True)
     wait_for_output(calls, token, b"up")
-    assert status_of(calls, token).state == task_pb2.TASK_STATE_INITIALIZING
+    wait_for_state(calls, token, task_pb2.TASK_STATE_INITIALIZING)
     calls.Terminate(token=token)
     ended = end_of(calls, token)
     assert ((ended.state, ended.outcome), ended.exit_code) == (CANCELLED, 0)
@@ -114,6 +114,30 @@ def test_a_stop_is_kept_by_the_shim_when_the_daemon_dies_right_after(daemon: Dae
     daemon.start()
     ended = end_of(daemon.calls, token)
     assert ((ended.state, ended.outcome), ended.exit_signal) == (CANCELLED, 9)
+
+
+@pytest.mark.parametrize(("limit", "already"), [("timeout_seconds", False), ("idle_ttl_seconds", True)])
+def test_while_a_limit_is_ending_it(shared_daemon: Daemon, limit: str, already: bool) -> None:
+    """Its grace period runs already, for another reason, and it would be tried again; who stops it now has stopped it."""
+    calls = shared_daemon.calls
+    script = "trap 'touch asked' TERM; sleep 600 & while :; do wait; done"
+    spec = {limit: 1.0, "grace_period_seconds": 600.0, "retry": {"max_retries": 3}}
+    token = start(calls, "sh", "-c", script, **spec)
+    [work] = wait_until(lambda: list(shared_daemon.state_dir.glob(f"tasks/*/{token}/0/task/work")), "it has started")
+    wait_until((work / "asked").exists, "it was asked to end")
+    assert calls.Terminate(token=token, immediate=True).already_stopping == already
+    ended = end_of(calls, token)
+    assert ((ended.state, ended.outcome), ended.attempt) == (CANCELLED, 0), ended.exit_message
+    assert ended.exit_message.startswith("stopped on request, when it had ")
+
+
+def test_while_it_fails_to_start(shared_daemon: Daemon) -> None:
+    calls = shared_daemon.calls
+    for _ in range(10):
+        token = start(calls, "no such command", retry={"max_retries": 3, "delay_seconds": 600})
+        calls.Terminate(token=token)
+        ended = end_of(calls, token)
+        assert (ended.state, ended.outcome) == CANCELLED, ended.exit_message
 
 
 def test_after_its_end_it_is_refused_however_often(shared_daemon: Daemon) -> None:
@@ -160,3 +184,22 @@ def test_a_stopping_task_names_the_processes_that_outlive_sigkill(shared_daemon:
         place.rmdir()
     assert (ended.state, ended.outcome) == CANCELLED and not ended.unkillable_pids
     assert "outlives" not in ended.exit_message
+
+
+def test_g6_a_process_that_cannot_be_reaped_is_named_and_bounds_a_drain(daemon: Daemon) -> None:
+    """Dead, and held by a debugger: its task has not ended, says so, and neither stops the daemon from going nor is forgotten."""
+    token = start(daemon.calls, "sleep", "600", grace_period_seconds=0.1, retry={"max_retries": 3})
+    pid = wait_for_state(daemon.calls, token, task_pb2.TASK_STATE_RUNNING).pid
+    with ptrace.held(pid):
+        daemon.calls.Terminate(token=token)
+        wait_until(lambda: status_of(daemon.calls, token).unkillable_pids, "it is listed")
+        status = status_of(daemon.calls, token)
+        assert list(status.unkillable_pids) == [pid] and status.state == task_pb2.TASK_STATE_STOPPING
+        assert status.exit_message == f"1 of its processes outlives SIGKILL: {pid}"
+        daemon.calls.Drain()
+        assert daemon.stop() == 0, "it does not wait for ever"
+        assert f"drained but for task {token}, which outlives its kill, processes {pid}" in daemon.log()
+        daemon.start()
+        assert list(status_of(daemon.calls, token).unkillable_pids) == [pid]
+    ended = end_of(daemon.calls, token)
+    assert (ended.state, ended.outcome) == CANCELLED and not ended.unkillable_pids

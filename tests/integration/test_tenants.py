@@ -81,6 +81,12 @@ def _start_task(calls: Calls, stranger: str, token: str) -> None:
     calls.Terminate(token=theirs.token, immediate=True, key=stranger)
 
 
+def _terminate_tasks(calls: Calls, stranger: str, token: str) -> None:
+    ours = calls.StartTask(spec={"command": {"argv": ["sleep", "30"]}}).token
+    assert calls.TerminateTasks(all=True, key=stranger).stopped_count == 0
+    calls.Terminate(token=ours, immediate=True)
+
+
 def _server_info(calls: Calls, stranger: str, token: str) -> None:
     assert token not in str(calls.GetServerInfo(key=stranger))
 
@@ -157,6 +163,7 @@ NAMES_NO_TASK: dict[str, Callable[[Calls, str, str], None]] = {
     "/taskmeter.v1.ScheduleService/ResumeSchedule": _schedule,
     "/taskmeter.v1.ScheduleService/DeleteSchedule": _schedule,
     "/taskmeter.v1.ScheduleService/RunSchedule": _schedule,
+    "/taskmeter.v1.TaskService/TerminateTasks": _terminate_tasks,
     "/taskmeter.v1.AdminService/GetServerInfo": _server_info,
     "/taskmeter.v1.AdminService/Drain": _drain,
     "/taskmeter.v1.AdminService/CreateKey": _create_key,

@@ -143,13 +143,13 @@ def test_every_number_of_a_launch_block_lies_where_c_reads_it(layout: dict[str, 
     place = layout["tm_launch"]
     block = LaunchBlock(
         11, b"boot", [b"cmd", b""], [b"A=1", b"B=2", b"C=3"], b"/attempt", b"tk", 12, b"/cwd", b"/in", b"/hints", b"/v2",
-        (b"/v1",), 13, 0o27, 14, 15, -5, 16, 17, ((1, 2, 3), (4, 5, 6)), 18, 19,
+        (b"/v1",), 13, 0o27, 14, 15, -5, 16, 17, ((1, 2, 3), (4, 5, 6)), 18, 19, (20, 21),
     )  # fmt: skip
     data = taskdir.pack_launch(block)
     expected = {
         "version": 1, "total_bytes": len(data), "incarnation": 11, "argc": 2, "envc": 3, "attempt": 12, "cgroup_v1_count": 1,
         "flags": 13, "umask": 0o27, "uid": 14, "gid": 15, "nice": 2**32 - 5, "rlimit_count": 2, "grace_ns": 16,
-        "deadline_boottime_ns": 17, "attach_pid": 18, "attach_start_ticks": 19,
+        "deadline_boottime_ns": 17, "attach_pid": 18, "attach_start_ticks": 19, "group_count": 2, "groups": 20 | 21 << 32,
     }  # fmt: skip
     for name, value in expected.items():
         assert number(data, place[name]) == value, name

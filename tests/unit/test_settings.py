@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskmeter.errors import InvalidArgumentError
-from taskmeter.settings import default_state_dir, load
+from taskmeter.settings import PLAIN_TEXT, default_state_dir, load
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,10 @@ def test_the_state_directory_is_found_as_other_tools_do(monkeypatch: pytest.Monk
         ({"drain_on_stop": "sometimes"}, "drain_on_stop"),
         ({"listen": "0.0.0.0:80"}, "listen"),
         ({"listen": "localhost"}, "listen"),
+        ({"listen": "0.0.0.0:80", PLAIN_TEXT: False}, "listen"),
+        ({"calls_per_second": -1.0}, "calls_per_second"),
+        ({"calls_per_second": float("nan")}, "calls_per_second"),
+        ({"calls_burst": 5}, "calls_burst"),
         ({"listen": "127.0.0.1:70000"}, "listen"),
         ({"auto_exit_seconds": 0}, "auto_exit_seconds"),
         ({"log_level": "loud"}, "log_level"),
@@ -68,3 +72,9 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("max_running = = 3")
     with pytest.raises(InvalidArgumentError, match="cannot read"):
         load({"config": str(tmp_path / "c.toml")})
+
+
+def test_plain_text_on_the_network_has_to_be_asked_for_by_its_long_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load({"listen": "0.0.0.0:80", PLAIN_TEXT: True}).listen == "0.0.0.0:80"
+    monkeypatch.setenv(f"TASKMETER_{PLAIN_TEXT.upper()}", "true")
+    assert load({"listen": "192.0.2.1:80"}).listen == "192.0.2.1:80"

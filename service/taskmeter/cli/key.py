@@ -25,7 +25,7 @@ COLUMNS = [
     Column("SCOPES"),
     Column("STATUS"),
     Column("MADE", right=True, rank=4),
-    Column("QUOTAS", flexible=True, rank=3),
+    Column("LIMITS", flexible=True, rank=3),
 ]
 
 
@@ -58,12 +58,25 @@ def key() -> None:
 @click.option(
     "--max-bytes", "disk_bytes", type=click.IntRange(0), metavar="N", help="Bytes that the tenant's tasks take on disk."
 )
+@click.option(
+    "--rate", "calls_per_second", type=float, metavar="N", help="Calls per second, on average. Stops are counted apart, likewise."
+)
+@click.option(
+    "--burst",
+    "burst_count",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Calls at once after a pause. Default: 1 s of --rate.",
+)
 @options.json_flag("Print the secret and the key as one JSON object.")
 @options.connection
 def create(scopes: tuple[str, ...], as_json: bool, target: str | None, state_dir: str | None, **wanted: Any) -> None:
     """Make a key and print it. It is shown this once: the daemon keeps only a digest of it."""
     from taskmeter.cli.connect import connect
 
+    if wanted["burst_count"] and wanted["calls_per_second"] is None:
+        raise click.UsageError("--burst needs --rate")
     wanted["lifetime_seconds"] = wanted["lifetime_seconds"] or 0.0
     with connect(target, state_dir) as client:
         made = client.create_key(scopes or USUAL_SCOPES, **wanted)
@@ -125,6 +138,7 @@ def _id_of(given: str) -> str:
 
 def _cells(shown: Key, now: float) -> list[str]:
     quotas = shown.quotas.to_dict() if shown.quotas is not None else {}
+    rate = [f"calls={shown.rate.calls_per_second:g}/s,{shown.rate.burst_count}"] if shown.rate is not None else []
     return [
         shown.key_id,
         escape(shown.name).replace("\t", " "),
@@ -132,7 +146,7 @@ def _cells(shown: Key, now: float) -> list[str]:
         ",".join(shown.scopes),
         _standing(shown, now),
         human.ago(shown.create_time, now),
-        " ".join(f"{name}={value}" for name, value in quotas.items() if value is not None),
+        " ".join([f"{name}={value}" for name, value in quotas.items() if value is not None] + rate),
     ]
 
 

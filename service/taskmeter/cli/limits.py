@@ -73,6 +73,7 @@ LIMIT_OPTIONS = [
         help="Start when N GPUs are free, and see only those.",
     ),
     click.option("--nice", type=click.IntRange(-20, 19), metavar="N", help="Its niceness."),
+    click.option("--user", default="", metavar="NAME", help="Run it as this user, if the daemon may (serve --task-users)."),
 ]
 
 
@@ -87,11 +88,12 @@ def limits(
     need_gpus: int,
     rlimits: tuple[tuple[str, int], ...],
     nice: int | None,
+    user: str,
 ) -> dict[str, Any]:
     """Return the arguments for `command_spec`. What is asked for here is meant: it is enforced or refused."""
     from taskmeter.v1.task_pb2 import Resources
 
-    found: dict[str, Any] = {"idle_ttl_seconds": idle_ttl_seconds, "rlimits": dict(rlimits), "nice": nice}
+    found: dict[str, Any] = {"idle_ttl_seconds": idle_ttl_seconds, "rlimits": dict(rlimits), "nice": nice, "user": user}
     enforce = bool(memory_bytes or cpu_cores or max_processes)
     if enforce and (need_cpus or need_memory):
         raise click.UsageError("--memory, --cpus and --max-processes set their amounts aside too: leave --need-… out")

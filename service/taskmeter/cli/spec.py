@@ -101,7 +101,7 @@ def make_spec(
         name=name,
         project_id=project_id,
         source=source,
-        env=environment(os.environ, read_env_files(env_files) | dict(env), clean=clean_env),
+        env=environment(os.environ, read_env_files(env_files) | dict(env), clean=clean_env, other_user=bool(others["user"])),
         working_directory=_directory(working_directory),
         stdin_data=stdin_data,
         tags=dict(tags),
@@ -121,9 +121,14 @@ def make_spec(
     )
 
 
-def environment(ours: Mapping[str, str], added: Mapping[str, str], *, clean: bool) -> dict[str, str]:
-    """Return the caller's environment without what is meant for us (TASKMETER_*), and what was added."""
+_OF_A_USER = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "MAIL", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"})
+
+
+def environment(ours: Mapping[str, str], added: Mapping[str, str], *, clean: bool, other_user: bool = False) -> dict[str, str]:
+    """Return the caller's environment without what is meant for us (TASKMETER_*) or is this user's alone, and what was added."""
     kept = {} if clean else {name: value for name, value in ours.items() if not name.startswith("TASKMETER_")}
+    if other_user:
+        kept = {name: value for name, value in kept.items() if name not in _OF_A_USER}
     return {name: _utf8(value) for name, value in {**kept, **added}.items() if _is_utf8(name)}
 
 

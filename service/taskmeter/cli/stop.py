@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 @options.tags("All tasks with this tag that have not ended; repeatable, all must match.")
 @click.option("--project", "project_id", default="", help="All tasks of this project that have not ended.")
 @click.option("--queue", default="", help="All tasks of this queue that have not ended.")
+@click.option("--name", "name_prefix", default="", help="All tasks whose name begins so that have not ended.")
+@click.option("--dependents", is_flag=True, help="And all that wait for them (submit --after), and what waits for those.")
 @click.option("--grace", "grace_seconds", type=options.SPAN, metavar="TIME", help="Kill what has not ended after TIME.")
 @click.option("--now", is_flag=True, help="Kill at once.")
 @click.option("--reason", default="", help="Why; kept with the task.")
@@ -35,6 +38,8 @@ def stop(
     tags: tuple[tuple[str, str], ...],
     project_id: str,
     queue: str,
+    name_prefix: str,
+    dependents: bool,
     grace_seconds: float | None,
     now: bool,
     reason: str,
@@ -47,38 +52,68 @@ def stop(
 
     Waits until they have ended. Once more with --now or a shorter --grace makes it quicker. A task that has ended already is
     refused (exit code 3), unless it was meant by a filter. Filters narrow each other: --queue q --tag a=b
-    stops what is in that queue and has that tag.
+    stops what is in that queue and has that tag; of those, the waiting ones first, so that none starts meanwhile.
     """
     from taskmeter.cli.connect import connect
     from taskmeter.cli.selection import resolve_all
 
-    by_filter = everything or bool(tags or project_id or queue)
+    by_filter = everything or bool(tags or project_id or queue or name_prefix)
     if by_filter == bool(tokens):
-        raise click.UsageError("say which tasks: give tokens, or --all, or --tag, --project, --queue")
-    code = 0
-    ordered: list[str] = []
+        raise click.UsageError("say which tasks: give tokens, or --all, or --tag, --project, --queue, --name")
+    wish = _Wish(grace_seconds, now, reason, dependents)
+    code = unnamed = 0
     with connect(target, state_dir) as client:
         if by_filter:
-            wanted = [
-                status.token for status in client.list_tasks(status="live", tags=dict(tags), project_id=project_id, queue=queue)
-            ]
+            wanted = {"tags": dict(tags), "project_id": project_id, "queue": queue, "name_prefix": name_prefix}
+            everything = everything and not any(wanted.values())
+            answer = client.terminate_tasks(**wanted, everything=everything, **wish.arguments)
+            ordered, with_them = list(answer.tokens), answer.dependent_count
+            unnamed = answer.stopped_count - len(ordered)
         else:
-            wanted = resolve_all(client, tokens)
-        for token in wanted:
-            try:
-                client.terminate(token, grace_period_seconds=grace_seconds, immediate=now, reason=reason)
-                ordered.append(token)
-            except TaskmeterError as error:
-                if by_filter and error.reason in {"TASK_ENDED", "TASK_NOT_FOUND"}:
-                    continue
-                exits.report(error)
-                code = exits.code_of(error)
+            ordered, with_them, code = _stop_each(client, resolve_all(client, tokens), wish)
         ended = [client.get_task_status(token) if no_wait else _wait(client, token) for token in ordered]
     if as_json:
         print_json(ended)
     else:
-        _tell(ended, nothing=not wanted)
+        _tell(ended, nothing=not ordered and not code)
+        if with_them and not by_filter:
+            click.echo(f"{with_them} that waited for {'it' if len(ordered) == 1 else 'them'} stopped too")
+        if unnamed:
+            click.echo(f"… and {unnamed} more")
     return code
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    grace_seconds: float | None
+    now: bool
+    reason: str
+    dependents: bool
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "grace_period_seconds": self.grace_seconds,
+            "immediate": self.now,
+            "reason": self.reason,
+            "include_dependents": self.dependents,
+        }
+
+
+def _stop_each(client: SyncClient, tokens: list[str], wish: _Wish) -> tuple[list[str], int, int]:
+    """Return those that were stopped, how many waited for them, and the exit code."""
+    ordered: list[str] = []
+    with_them = code = 0
+    for token in tokens:
+        try:
+            with_them += client.terminate(token, **wish.arguments)
+            ordered.append(token)
+        except TaskmeterError as error:
+            if with_them and error.metadata.get("outcome") == "TASK_OUTCOME_CANCELLED":
+                continue  # it waited for one of the others, and was stopped with it
+            exits.report(error)
+            code = exits.code_of(error)
+    return ordered, with_them, code
 
 
 def _wait(client: SyncClient, token: str) -> TaskStatus:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskmeter.client.aio import Client
-    from taskmeter.client.base import Page, Started
+    from taskmeter.client.base import Page, Started, StoppedTasks
     from taskmeter.client.discovery import Endpoint
     from taskmeter.client.history import MetricsHistory, MetricsPoint
-    from taskmeter.client.key import Key, KeyQuotas, NewKey
+    from taskmeter.client.key import Key, KeyQuotas, KeyRate, NewKey
     from taskmeter.client.queues import QueueStatus
     from taskmeter.client.resume import Delivery
     from taskmeter.client.schedules import ScheduleStatus
@@ -27,6 +27,7 @@ __all__ = [
     "FileChunk",
     "Key",
     "KeyQuotas",
+    "KeyRate",
     "MetricsHistory",
     "MetricsPoint",
     "NewKey",
@@ -35,6 +36,7 @@ __all__ = [
     "ScheduleStatus",
     "ServerInfo",
     "Started",
+    "StoppedTasks",
     "SyncClient",
     "TaskMetrics",
     "TaskRecord",
@@ -52,6 +54,7 @@ _HOME = {
     "FileChunk": "tail",
     "Key": "key",
     "KeyQuotas": "key",
+    "KeyRate": "key",
     "MetricsHistory": "history",
     "MetricsPoint": "history",
     "NewKey": "key",
@@ -60,6 +63,7 @@ _HOME = {
     "ScheduleStatus": "schedules",
     "ServerInfo": "status",
     "Started": "base",
+    "StoppedTasks": "base",
     "SyncClient": "sync",
     "TaskMetrics": "status",
     "TaskRecord": "status",

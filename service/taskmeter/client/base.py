@@ -81,6 +81,18 @@ class Page:
     total_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoppedTasks:
+    """The answer of TerminateTasks."""
+
+    tokens: tuple[str, ...]
+    """Those that were stopped or are stopping now; 10,000 at most are named."""
+    stopped_count: int
+    """All of them."""
+    dependent_count: int
+    """Those that were stopped only because they waited for another."""
+
+
 class ClientBase:
     """Finds the daemon and keeps what every call needs."""
 

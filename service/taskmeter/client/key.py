@@ -21,12 +21,22 @@ class KeyQuotas(View):
     disk_bytes: int | None
 
 
+class KeyRate(View):
+    """How often a key may call."""
+
+    __slots__ = ()
+    _descriptor = admin_service_pb2.KeyRate.DESCRIPTOR
+
+    calls_per_second: float
+    burst_count: int
+
+
 class Key(View):
     """A key without its secret."""
 
     __slots__ = ()
     _descriptor = admin_service_pb2.Key.DESCRIPTOR
-    _wrap: ClassVar[Mapping[str, Any]] = {"quotas": KeyQuotas}
+    _wrap: ClassVar[Mapping[str, Any]] = {"quotas": KeyQuotas, "rate": KeyRate}
 
     key_id: str
     name: str
@@ -36,6 +46,7 @@ class Key(View):
     expire_time: float
     revoke_time: float
     quotas: KeyQuotas | None
+    rate: KeyRate | None
 
     def ended(self, now: float) -> bool:
         """Whether it opens nothing any more at `now`, in Unix seconds."""

@@ -31,6 +31,7 @@ GET_TASK_STATUS = Method("/taskmeter.v1.TaskService/GetTaskStatus", tasks.GetTas
 GET_TASK_RECORD = Method("/taskmeter.v1.TaskService/GetTaskRecord", tasks.GetTaskRecordRequest, tasks.GetTaskRecordResponse)
 LIST_TASKS = Method("/taskmeter.v1.TaskService/ListTasks", tasks.ListTasksRequest, tasks.ListTasksResponse)
 TERMINATE = Method("/taskmeter.v1.TaskService/Terminate", tasks.TerminateRequest, tasks.TerminateResponse)
+TERMINATE_TASKS = Method("/taskmeter.v1.TaskService/TerminateTasks", tasks.TerminateTasksRequest, tasks.TerminateTasksResponse)
 RETRY_TASK = Method("/taskmeter.v1.TaskService/RetryTask", tasks.RetryTaskRequest, tasks.RetryTaskResponse)
 WAIT_TASK = Method("/taskmeter.v1.TaskService/WaitTask", tasks.WaitTaskRequest, tasks.WaitTaskResponse)
 STREAM_EVENTS = Method("/taskmeter.v1.TaskService/StreamEvents", tasks.StreamEventsRequest, tasks.StreamEventsResponse)

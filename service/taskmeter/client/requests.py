@@ -70,6 +70,7 @@ def command_spec(
     resources: task_pb2.Resources | None = None,
     rlimits: Mapping[str, int] | None = None,
     nice: int | None = None,
+    user: str = "",
     queue: str = "",
     priority: int = 0,
     start_after_time: float = 0.0,
@@ -105,6 +106,7 @@ def command_spec(
         resources=resources,
         rlimits=rlimits,
         nice=nice,
+        user=user,
         queue=queue,
         priority=priority,
         start_after_time=start_after_time,
@@ -213,10 +215,46 @@ def list_tasks(
 
 
 def terminate(
-    token: str, grace_period_seconds: float | None = None, immediate: bool = False, reason: str = ""
+    token: str,
+    grace_period_seconds: float | None = None,
+    immediate: bool = False,
+    reason: str = "",
+    include_dependents: bool = False,
 ) -> tasks.TerminateRequest:
     """Build a Terminate request; an absent grace is the spec's."""
-    return tasks.TerminateRequest(token=token, grace_period_seconds=grace_period_seconds, immediate=immediate, reason=reason)
+    return tasks.TerminateRequest(
+        token=token,
+        grace_period_seconds=grace_period_seconds,
+        immediate=immediate,
+        reason=reason,
+        include_dependents=include_dependents,
+    )
+
+
+def terminate_tasks(
+    *,
+    tags: Mapping[str, str] | None = None,
+    project_id: str = "",
+    queue: str = "",
+    name_prefix: str = "",
+    everything: bool = False,
+    grace_period_seconds: float | None = None,
+    immediate: bool = False,
+    reason: str = "",
+    include_dependents: bool = False,
+) -> tasks.TerminateTasksRequest:
+    """Build a TerminateTasks request; filters narrow each other, and `everything` stands in for them."""
+    return tasks.TerminateTasksRequest(
+        tags=tags,
+        project_id=project_id,
+        queue=queue,
+        name_prefix=name_prefix,
+        all=everything,
+        grace_period_seconds=grace_period_seconds,
+        immediate=immediate,
+        reason=reason,
+        include_dependents=include_dependents,
+    )
 
 
 def update_task(
@@ -287,8 +325,13 @@ def create_key(
     queued_count: int | None = None,
     stream_count: int | None = None,
     disk_bytes: int | None = None,
+    calls_per_second: float | None = None,
+    burst_count: int = 0,
 ) -> admin.CreateKeyRequest:
-    """Build a CreateKey request; `lifetime_seconds` 0 = for ever, a quota that is None = no limit of the key's own."""
+    """Build a CreateKey request; `lifetime_seconds` 0 = for ever, a quota that is None = no limit of the key's own.
+
+    `calls_per_second` None = as the daemon's settings say; `burst_count` 0 = the calls of one second.
+    """
     limits = {
         "running_count": running_count,
         "queued_count": queued_count,
@@ -302,6 +345,7 @@ def create_key(
         scopes=[str(scope) for scope in scopes],
         lifetime_seconds=lifetime_seconds,
         quotas=admin.KeyQuotas(**given) if given else None,
+        rate=admin.KeyRate(calls_per_second=calls_per_second, burst_count=burst_count) if calls_per_second is not None else None,
     )
 
 

@@ -22,6 +22,7 @@ from taskmeter.client.base import (
     Page,
     Resumable,
     Started,
+    StoppedTasks,
 )
 from taskmeter.client.history import MetricsHistory
 from taskmeter.client.key import Key, NewKey
@@ -200,10 +201,25 @@ class SyncClient(ClientBase):
             backoff.reset()
 
     def terminate(
-        self, token: str, *, grace_period_seconds: float | None = None, immediate: bool = False, reason: str = ""
-    ) -> None:
-        """Ask the task to end; returns when that is durable, not when it has ended. Again, shorter, it escalates."""
-        self._call(methods.TERMINATE, requests.terminate(token, grace_period_seconds, immediate, reason))
+        self,
+        token: str,
+        *,
+        grace_period_seconds: float | None = None,
+        immediate: bool = False,
+        reason: str = "",
+        include_dependents: bool = False,
+    ) -> int:
+        """Ask the task to end; returns when that is durable, not when it has ended. Again, shorter, it escalates.
+
+        Returns how many tasks that waited for it were stopped with it: none without `include_dependents`.
+        """
+        request = requests.terminate(token, grace_period_seconds, immediate, reason, include_dependents)
+        return int((self._call(methods.TERMINATE, request)).dependent_count)
+
+    def terminate_tasks(self, **wanted: Any) -> StoppedTasks:
+        """Ask all live tasks that match to end; `wanted` are those of `requests.terminate_tasks`. To be repeated if it fails."""
+        response = self._call(methods.TERMINATE_TASKS, requests.terminate_tasks(**wanted))
+        return StoppedTasks(tuple(response.tokens), response.stopped_count, response.dependent_count)
 
     def retry_task(self, token: str, *, as_new: bool = False) -> Started:
         """Run an ended task again: as its next attempt, or as a copy with a new token."""

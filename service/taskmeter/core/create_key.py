@@ -7,7 +7,7 @@ import secrets
 import time
 
 from taskmeter.core.keyring import PREFIX, Keyring
-from taskmeter.model.key import NO_QUOTAS, Key, Quotas, Scope
+from taskmeter.model.key import NO_QUOTAS, Key, Quotas, Rate, Scope
 
 ID_BYTES = 6
 SECRET_BYTES = 32
@@ -21,6 +21,7 @@ async def create_key(
     name: str = "",
     lifetime_seconds: float = 0.0,
     quotas: Quotas = NO_QUOTAS,
+    rate: Rate | None = None,
 ) -> tuple[str, Key]:
     """Return the secret, which exists here and in the answer only, and the key; it is durable. Raises as `Keyring.add`."""
     now = time.time()
@@ -35,6 +36,7 @@ async def create_key(
         create_time=now,
         expire_time=now + lifetime_seconds if lifetime_seconds else 0.0,
         quotas=quotas,
+        rate=rate,
     )
     await keyring.add(key, now)
     return secret, key

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from taskmeter import failpoints
 from taskmeter.core.ports import Change
 from taskmeter.core.service import Service
 from taskmeter.errors import NotFoundError, PreconditionError
@@ -37,6 +38,7 @@ async def delete_ended(service: Service, tasks: Sequence[Task]) -> None:
             service.executor.discard(token)
         changes = [Change(task, (Event(task.token, now, task.attempt, task.tags, TaskDeleted()),), delete=True) for task in tasks]
         try:
+            failpoints.hit("retention.before_delete")
             await service.store.commit(changes)
         except BaseException:
             for token in tokens:
@@ -44,6 +46,7 @@ async def delete_ended(service: Service, tasks: Sequence[Task]) -> None:
             raise
         for token in tokens:
             service.forget(token)
+        failpoints.hit("retention.after_delete")
         if service.log_starts:
             gone = frozenset(tokens)
             service.log_starts = {key: offset for key, offset in service.log_starts.items() if key[0] not in gone}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
+from taskmeter.core.keep_record import bury
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.outcome import NO_EXIT_CODE
 from taskmeter.core.service import Service
@@ -74,7 +75,7 @@ async def fail_dependent(service: Service, token: str) -> None:
         }
         service.scheduler.remove(token)
         try:
-            await advance(service, task, [Step(State.STOPPING, message, fields), Step(State.CANCELLED, message)])
+            bury(service, await advance(service, task, [Step(State.STOPPING, message, fields), Step(State.CANCELLED, message)]))
         except TaskmeterError:  # disk full, store down: it waits on, and is ended a little later
             service.scheduler.enqueue(task)
             service.call_later(RETRY_SECONDS, _again, service, token)

@@ -104,10 +104,15 @@ async def _start_waiting(service: Service, token: str) -> None:
             service.pump()
             return
         try:
-            if entry.task.attempt:  # the first one's directory was made when the task was accepted
+            gpus = service.scheduler.admission.gpus_of(token)
+            if entry.task.attempt or gpus:  # the first one's directory was made when the task was accepted, but without GPUs
                 spec = service.codec.encode_spec(entry.task.spec)
-                await service.executor.prepare(token, entry.task.attempt, service.store.pack(entry.task, spec))
-            await advance(service, entry.task, [starting(service.boot_id, service.scheduler.admission.gpus_of(token))])
+                record = service.store.pack(entry.task.evolve(gpus=gpus), spec)
+                if entry.task.attempt:
+                    await service.executor.prepare(token, entry.task.attempt, record)
+                else:
+                    service.executor.rewrite_record(token, 0, record, durable=False)
+            await advance(service, entry.task, [starting(service.boot_id, gpus)])
         except (TaskmeterError, OSError):  # disk full, store down: it waits on
             service.scheduler.free_slot(token)
             service.scheduler.enqueue(entry.task)

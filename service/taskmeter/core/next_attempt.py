@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from taskmeter.core.ports import Gone
 from taskmeter.core.service import Service
 from taskmeter.model.retry import Wait, begin_wait
 from taskmeter.model.state import Outcome
 from taskmeter.model.task import Cause, Task
 from taskmeter.model.usage import Integrals
+
+MISSED_SECONDS = 1.0
+"""Who hears of an end later than this was not there when it came."""
 
 OF_ONE_ATTEMPT = (
     "outcome",
@@ -44,12 +48,13 @@ def fields_of_next_attempt(task: Task) -> dict[str, Any]:
     return fields | {"attempt": task.attempt + 1, "queued_time": time.time(), "earlier": task.earlier + used}
 
 
-def again(service: Service, ended: Task, *, rebooted: bool) -> dict[str, Any] | None:
+def again(service: Service, ended: Task, *, rebooted: bool, gone: Gone | None = None) -> dict[str, Any] | None:
     """Return the fields of the next attempt if the task is to have one, else None.
 
     Args:
         ended: the task as its attempt has left it, its outcome set.
         rebooted: the host was started anew while it ran.
+        gone: when it ended, if that is known: what has passed of its wait while no daemon was there is not waited again.
     """
     if ended.spec.attach is not None or (ended.stop is not None and ended.stop.cause is Cause.CANCEL):
         return None  # nobody's stop is answered with another start
@@ -60,8 +65,17 @@ def again(service: Service, ended: Task, *, rebooted: bool) -> dict[str, Any] | 
     if policy is None or not policy.wants(ended.outcome, ended.exit_code, ended.retries_used):
         return None
     retry = ended.retries_used + 1
-    wait = _wait(service, ended, policy.delay_before(retry), retry=retry)
+    left = max(0.0, policy.delay_before(retry) - _missed_seconds(gone, rebooted=rebooted))
+    wait = _wait(service, ended, left, retry=retry)
     return fields_of_next_attempt(ended) | {"retries_used": retry, "wait": wait}
+
+
+def _missed_seconds(gone: Gone | None, *, rebooted: bool) -> float:
+    """How long ago an attempt ended, if nobody was there to see it; by the clock that nobody sets, while it is of this boot."""
+    if gone is None or (rebooted and not gone.time) or not (rebooted or gone.clock_seconds):
+        return 0.0
+    missed = time.time() - gone.time if rebooted else clock_seconds() - gone.clock_seconds
+    return missed if missed >= MISSED_SECONDS else 0.0
 
 
 def _wait(service: Service, ended: Task, delay_seconds: float, *, retry: int) -> Wait:

@@ -19,6 +19,13 @@ OUTCOME_OF_CAUSE = {
 
 NO_EXIT_CODE = -1
 
+_ALREADY = {
+    Cause.TIMEOUT: ", when it had timed out",
+    Cause.INTERRUPT: ", when it was being interrupted",
+    Cause.IDLE: ", when it had been idle for too long",
+}
+"""What a cancel came after."""
+
 _UNREADABLE = "how it ended only its parent knows, this kernel does not tell others"
 
 
@@ -44,15 +51,16 @@ def decide(task: Task, ended: Ended) -> Verdict:
     """Judge an attempt whose main process has ended.
 
     An order that was acted on (or accepted by us before we saw the end) decides the outcome; the exit code and signal stay
-    those of the kernel, so nothing is hidden.
+    those of the kernel, so nothing is hidden. A cancel that was accepted decides over all else: who asked for it was told so,
+    were it while the attempt was timing out, or failing to start.
     """
     cause = ended.cause if ended.cause is not Cause.NONE else task.stop.cause if task.stop else Cause.NONE
-    if cause is Cause.INTERRUPT and task.stop and task.stop.cause is Cause.CANCEL:  # asked for while it was being interrupted
+    if task.stop and task.stop.cause is Cause.CANCEL:
         cause = Cause.CANCEL
     never_started = ended.failed_to_start and not ended.start_message
     nameless = never_started or ended.unknown or ended.detached
     exit_code = NO_EXIT_CODE if nameless else -ended.exit_signal if ended.exit_signal else ended.exit_code
-    if cause is not Cause.NONE and (never_started or not ended.failed_to_start):
+    if cause is Cause.CANCEL or (cause is not Cause.NONE and (never_started or not ended.failed_to_start)):
         return Verdict(OUTCOME_OF_CAUSE[cause], exit_code, ended.exit_signal, _why_stopped(task, ended, cause, never_started))
     if ended.unknown:
         return Verdict(Outcome.UNSPECIFIED, exit_code, 0, _UNREADABLE)
@@ -95,6 +103,10 @@ def _why_stopped(task: Task, ended: Ended, cause: Cause, never_started: bool) ->
         why = "stopped on request"
     if task.stop and task.stop.reason:
         why += f" ({task.stop.reason})"
+    if cause is Cause.CANCEL:
+        why += _ALREADY.get(ended.cause, "")
+        if ended.failed_to_start and not never_started:
+            return f"{why}; it had not started: {ended.start_message}"
     if ended.detached:
         return f"{why}; detached, the process runs on"
     if never_started:

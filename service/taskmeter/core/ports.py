@@ -16,7 +16,7 @@ from taskmeter.model.resources import Resources
 from taskmeter.model.retention import EndedTask
 from taskmeter.model.schedule import Schedule
 from taskmeter.model.state import Outcome, State
-from taskmeter.model.task import Attach, Cause, Target, Task, TaskSpec
+from taskmeter.model.task import Attach, Cause, StopOrder, Target, Task, TaskSpec
 from taskmeter.model.usage import Integrals, MetricsHistory, Tariff, Usage
 
 # ---------------------------------------------------------------------------------------------------------- store
@@ -251,6 +251,8 @@ class Gone:
     voluntary_switch_count: int = 0
     involuntary_switch_count: int = 0
     """Of all that were reaped; 0 when nothing was recorded."""
+    clock_seconds: float = 0.0
+    """`time` on CLOCK_BOOTTIME of the boot it ran in; 0 when it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +319,8 @@ class Stored:
     record: bytes
     """What `prepare` was given; b"" if it is not there."""
     claim: Claimed | None
+    order: StopOrder | None = None
+    """The newest that its supervisor was given."""
 
 
 class Executor(Protocol):
@@ -328,8 +332,11 @@ class Executor(Protocol):
     async def prepare(self, token: str, attempt: int, record: bytes) -> None:
         """Make the attempt's directory and keep the task's record in it. Raises `LimitError` DISK_FULL."""
 
-    def rewrite_record(self, token: str, attempt: int, record: bytes) -> None:
-        """Replace what `prepare` was given, in one step. Harmless if the directory is gone. May block."""
+    def rewrite_record(self, token: str, attempt: int, record: bytes, *, durable: bool = True) -> None:
+        """Replace what `prepare` was given, in one step; an attempt's directory is made if it is the task's next one.
+
+        Harmless if the task's directory is gone. If `durable`, it is on disk when this returns, and may block for that.
+        """
 
     def stored(self) -> Iterator[Stored]:
         """Go through all attempts that have a directory; those of one task together, the newest first."""
@@ -346,6 +353,12 @@ class Executor(Protocol):
 
     def check_limits(self, resources: Resources) -> None:
         """See whether a task can be held to these amounts here. Raises `PreconditionError` UNSUPPORTED_HERE naming which not."""
+
+    def check_user(self, user: str) -> None:
+        """See whether a task may run as this user, "" = nobody in particular.
+
+        Raises `PreconditionError` UNSUPPORTED_HERE where no task can name one, `InvalidArgumentError` for one that may not be.
+        """
 
     async def launch(self, launch: Launch) -> None:
         """Start the attempt's supervisor; returns once it is spawned. Harmless when the attempt was claimed before.
@@ -404,6 +417,9 @@ class Executor(Protocol):
 
     def log_bytes(self, token: str, attempt: int, name: str) -> int:
         """Size of an output, `stdout` or `stderr`; 0 when there is none."""
+
+    def log_start(self, token: str, attempt: int, name: str) -> int:
+        """Where an output begins whose head was punched; 0 if all of it is there."""
 
     async def punch_log(self, token: str, attempt: int, name: str, end: int) -> None:
         """Give the disk space of an output up to `end` back; offsets stay what they are. Raises `OSError`."""

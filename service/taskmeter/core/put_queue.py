@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from taskmeter.core.find_queue import find_queue
+from taskmeter.core.keep_queues import keep_queues
 from taskmeter.core.service import Service
 from taskmeter.errors import LimitError, NotFoundError
 from taskmeter.model.queue import Queue
@@ -38,6 +39,8 @@ async def pause_queue(service: Service, tenant: str, name: str, *, paused: bool)
 
 async def _store(service: Service, queue: Queue) -> Queue:
     queue = queue if queue.create_time else replace(queue, create_time=time.time())
+    if service.queue_file is not None:
+        await keep_queues(service, service.queue_file, queue)
     await service.store.put_queue(queue)
     service.scheduler.put_queue(queue)
     service.pump()

@@ -23,7 +23,7 @@ class QueueGroup:
         self.definition = definition
         self.running_count = 0
         self.waiting_count = 0
-        """All that wait in it, those included that could not start yet and those that are being accepted."""
+        """All that wait in it, those included that could not start yet, are being accepted, or wait for their next attempt."""
         self.order: Ordered[Place] = Ordered()
         self.lanes: dict[Kind, Ordered[Place]] = {}
         self.listed: dict[Kind, Head] = {}

@@ -12,6 +12,7 @@ from functools import partial
 
 from taskmeter.core.dependents import fail_all_doomed, settle_dependents, unmet
 from taskmeter.core.idle import watch_idle
+from taskmeter.core.keep_queues import match_queues
 from taskmeter.core.launch import launch, pump
 from taskmeter.core.ports import Facts
 from taskmeter.core.service import Entry, Service
@@ -34,6 +35,8 @@ async def recover(service: Service) -> None:
     service.scheduler.unmet_of = partial(unmet, service)
     for queue in service.store.load_queues():
         service.scheduler.put_queue(queue)
+    if service.queue_file is not None:
+        match_queues(service, service.queue_file)
     service.executor.set_listener(partial(observe, service))
     counts = {"waiting": 0, "running": 0, "unclaimed": 0, "ended": 0}
     live = service.store.load_live()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from taskmeter.core.keep_record import recorded
 from taskmeter.core.ports import Change
 from taskmeter.core.secrets import seal, unseal
 from taskmeter.core.service import Service
@@ -62,12 +63,10 @@ async def _replace(service: Service, stale: _Stale, spec: TaskSpec) -> bool:
     """Write row and record; the row is as good as the record, so either may be written first."""
     encoded = service.codec.encode_spec(spec)
     entry = service.live.get(stale.token)
-    if entry is not None:
-        async with entry.lock:
-            await service.store.commit([Change(entry.task.evolve(spec=spec), (), new_spec=encoded)])
-    else:
-        task = service.find(stale.token, stale.task.tenant)
+    async with entry.lock if entry is not None else service.records_lock:
+        task = entry.task if entry is not None else service.find(stale.token, stale.task.tenant)
         await service.store.commit([Change(task.evolve(spec=spec), (), new_spec=encoded)])
-    record = service.store.pack(stale.task.evolve(spec=spec), encoded)
-    await asyncio.to_thread(service.executor.rewrite_record, stale.token, stale.attempt, record)
+        found = recorded(task) if stale.attempt == task.attempt else stale.task  # it may have been changed since it was read
+        record = service.store.pack(found.evolve(spec=spec), encoded)
+        await asyncio.to_thread(service.executor.rewrite_record, stale.token, stale.attempt, record)
     return True

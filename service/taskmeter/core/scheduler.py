@@ -62,7 +62,7 @@ class Scheduler:
         self._groups: dict[QueueKey, QueueGroup] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._held: dict[str, QueueKey] = {}
-        """Tasks that are being accepted and will wait."""
+        """Tasks that are being accepted and will wait, and those whose wait for the next attempt is not over."""
         self._due: list[tuple[float, str]] = []
         """Heap of those that must not start yet; entries of tasks that are gone are skipped."""
         self._heads: Ordered[Head] = Ordered()
@@ -153,9 +153,7 @@ class Scheduler:
         if found is not None and found.task.token == task.token:
             self._start(task)
             return True
-        group = self.group_of(task)
-        self._held[task.token] = group.definition.key
-        group.waiting_count += 1
+        self.hold(task)
         return False
 
     def withdraw(self, token: str) -> None:
@@ -178,6 +176,13 @@ class Scheduler:
         if due_time > self._clock():
             heappush(self._due, (due_time, task.token))
         self._make_ready(waiting)
+
+    def hold(self, task: Task) -> None:
+        """Count a task as waiting that is not to be started before it is enqueued: it waits for its next attempt."""
+        self.remove(task.token)
+        group = self.group_of(task)
+        self._held[task.token] = group.definition.key
+        group.waiting_count += 1
 
     def remove(self, token: str) -> None:
         """Take a task out of the queue; harmless if it is not in it."""

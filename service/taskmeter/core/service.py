@@ -10,7 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskmeter.core.hub import Hub
 from taskmeter.core.ports import Block, Codec, Executor, Meter, Sealer, Store
@@ -21,6 +21,9 @@ from taskmeter.errors import NotFoundError
 from taskmeter.model.state import State
 from taskmeter.model.task import Attach, Target, Task
 from taskmeter.model.usage import Tariff
+
+if TYPE_CHECKING:
+    from taskmeter.core.keep_queues import QueueFile
 
 ENDED_CACHE_COUNT = 1024
 
@@ -75,8 +78,14 @@ class Service:
         """Called for every task that runs; set likewise."""
         self.on_ended: Callable[[Task], None] = lambda _: None
         """Called for each task whose end is stored; set like `pump`, which is called after it."""
+        self.many_lock = asyncio.Lock()
+        """Held by whoever locks several tasks at once, and taken before any of theirs."""
         self.queue_lock = asyncio.Lock()
         """Held while a queue's definition changes."""
+        self.queue_file: QueueFile | None = None
+        """If set, where definitions of queues are kept besides the store."""
+        self.records_lock = asyncio.Lock()
+        """Held while the record of an ended task is written; that of a live one belongs to its entry's lock."""
         self.due_timer: asyncio.TimerHandle | None = None
         """When the next waiting task becomes due; see core/launch.py."""
         self.hub = Hub(store)
@@ -85,7 +94,8 @@ class Service:
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()
         self.not_due: set[str] = set()
-        """Tasks in NONE that are not in the queue yet: their wait for the next attempt is not over."""
+        """Tasks in NONE that have no place in the queue's order yet: their wait for the next attempt is not over. They count for
+        its bounds all the same: nobody would believe a queue to have room that lists so many."""
         self.attaching: dict[Target, Attach] = {}
         """Processes whose tasks are being accepted."""
         self.environment: dict[str, str] = {}

@@ -93,6 +93,7 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
             retry_after_seconds=1.0,
         )
     service.executor.check_limits(spec.resources)
+    service.executor.check_user(spec.user)
     check_room(service, tenant, spec.queue)
     check_after(service, spec.after, tenant)
     scheduler.admission.check(spec.resources)
@@ -137,12 +138,14 @@ async def _store(
         task, encoded = task.evolve(spec=sealed), service.codec.encode_spec(sealed)
     at_once = scheduler.accept(task)
     try:
-        await prepare(service, task, encoded)
-        steps = [starting(service.boot_id, scheduler.admission.gpus_of(task.token))] if at_once else []
+        gpus = scheduler.admission.gpus_of(task.token) if at_once else ()
+        await prepare(service, task.evolve(gpus=gpus) if gpus else task, encoded)
+        steps = [starting(service.boot_id, gpus)] if at_once else []
         await service.store.commit([change_of(task, steps, spec=encoded)])
     except BaseException:
         scheduler.withdraw(task.token)
-        service.spawn(service.executor.remove(task.token))
+        if not service.store.failure:  # a store that stopped meanwhile may have it all the same: the next daemon will see
+            service.spawn(service.executor.remove(task.token))
         service.pump()
         raise
     if failpoints.armed:

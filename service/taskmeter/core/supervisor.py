@@ -10,10 +10,11 @@ import logging
 import time
 from typing import Any
 
+from taskmeter.core.keep_record import bury
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.next_attempt import again
 from taskmeter.core.outcome import NO_EXIT_CODE, OUTCOME_OF_CAUSE, decide
-from taskmeter.core.ports import Ended, Facts
+from taskmeter.core.ports import Ended, Facts, Gone
 from taskmeter.core.service import Entry, Service
 from taskmeter.core.wait_turn import wait_turn
 from taskmeter.errors import TaskmeterError
@@ -105,7 +106,7 @@ async def reconcile(service: Service, entry: Entry) -> None:
 def finish(service: Service, task: Task, *, attempt: int) -> None:
     """An attempt's end is stored: release what it held and let the next one start, of this task or another."""
     if task.ended and not task.launch_time:
-        _bury(service, task)
+        bury(service, task)
     service.executor.settle(task.token, attempt)
     service.scheduler.free_slot(task.token)
     if not task.ended:
@@ -113,25 +114,14 @@ def finish(service: Service, task: Task, *, attempt: int) -> None:
     service.pump()
 
 
-def last_step(service: Service, ended: Task, reason: str, fields: dict[str, Any]) -> Step:
+def last_step(service: Service, ended: Task, reason: str, fields: dict[str, Any], gone: Gone | None = None) -> Step:
     """Return the move out of STOPPING: to the end, or to the next attempt. `ended` is the task with `fields` and its outcome."""
-    following = again(service, ended, rebooted=ended.boot_id != service.boot_id)
+    following = again(service, ended, rebooted=ended.boot_id != service.boot_id, gone=gone)
     if following is None:
         return Step(FINAL_STATE[ended.outcome], reason, fields)
     wait: Wait = following["wait"]
     why = f"retry {wait.retry} in {wait.delay_seconds:g} s" if wait.retry else "interrupted, it is to run again"
     return Step(State.NONE, f"{reason}; {why}", fields, following)
-
-
-def _bury(service: Service, task: Task) -> None:
-    """Leave it in the directory of an attempt that ended while it waited, too: a store built from there must not run it."""
-    try:
-        cause = task.stop.cause if task.stop else Cause.CANCEL
-        service.executor.cancel_unclaimed(task.token, task.attempt, task.incarnation, cause)
-    except FileNotFoundError:  # a next attempt's directory is made when its turn has come
-        pass
-    except OSError as error:
-        log.warning("task %s: its end is not in its directory: %s", task.token, error.strerror)
 
 
 def _poll_ready(service: Service, entry: Entry) -> None:
@@ -189,7 +179,8 @@ def _steps(service: Service, task: Task, facts: Facts, launched: bool) -> tuple[
     if state is State.STOPPING and (facts.gone is not None or lost):
         runs_on = task.spec.attach is not None and (lost or (ended is not None and ended.detached))
         final = _final(service, task, facts)
-        steps.append(last_step(service, task.evolve(**ended_fields | final), LEFT_ALONE if runs_on else ALL_GONE, final))
+        reason = LEFT_ALONE if runs_on else ALL_GONE
+        steps.append(last_step(service, task.evolve(**ended_fields | final), reason, final, facts.gone))
     elif facts.unkillable_pids != task.unkillable_pids:
         fields["unkillable_pids"] = facts.unkillable_pids
     return steps, fields

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
+from taskmeter.core.keep_record import keep_record
 from taskmeter.core.ports import Change
 from taskmeter.core.service import Service
-from taskmeter.errors import InvalidArgumentError, PreconditionError
+from taskmeter.errors import InvalidArgumentError, NotFoundError, PreconditionError
 from taskmeter.model.event import Event, MetadataChanged
 from taskmeter.model.state import State
 from taskmeter.model.task import Task
@@ -32,9 +34,11 @@ async def update_task(
     entry = service.live.get(token)
     if entry is None:
         await _update(service, task, set_metadata, delete_metadata, replace_metadata, set_tags, delete_tags, priority)
-        return
-    async with entry.lock:
-        await _update(service, entry.task, set_metadata, delete_metadata, replace_metadata, set_tags, delete_tags, priority)
+    else:
+        async with entry.lock:
+            await _update(service, entry.task, set_metadata, delete_metadata, replace_metadata, set_tags, delete_tags, priority)
+    with suppress(NotFoundError):  # deleted meanwhile
+        await keep_record(service, token, tenant)
 
 
 async def _update(

@@ -20,6 +20,7 @@ def wait_turn(service: Service, task: Task) -> None:
     """Queue a task in NONE as soon as it is due; harmless if it is queued already, or will be. The caller pumps."""
     left = task.wait.left_seconds(clock_seconds()) if task.wait is not None else 0.0
     if left > 0.0:
+        service.scheduler.hold(task)
         if task.token not in service.not_due:
             service.not_due.add(task.token)
             service.call_later(min(left, LONGEST_TIMER_SECONDS), _look_again, service, task.token, task.attempt)

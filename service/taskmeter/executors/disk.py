@@ -35,6 +35,22 @@ def log_bytes(path: bytes) -> int:
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
+def log_start(path: bytes) -> int:
+    """Return where the first data of a regular file lies: what was punched is a hole. 0 where the file system cannot tell."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return 0
+        return os.lseek(descriptor, 0, os.SEEK_DATA)
+    except OSError:  # it is empty, or seeking data is not known here
+        return 0
+    finally:
+        os.close(descriptor)
+
+
 def punch_log(path: bytes, end: int) -> None:
     """Punch a hole from 0 to `end`. The task owns this directory entry: a link or anything not an output is left alone."""
     try:

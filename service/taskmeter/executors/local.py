@@ -12,7 +12,7 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +23,9 @@ from taskmeter import failpoints
 from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource, Stored
 from taskmeter.errors import LimitError, PreconditionError, UnavailableError
 from taskmeter.executors import limits, taskdir
+from taskmeter.executors.accounts import TRAVERSABLE, Account, Accounts, open_ways
 from taskmeter.executors.cgroups import Cgroups, Places, discover
-from taskmeter.executors.disk import disk_bytes, log_bytes, punch_log
+from taskmeter.executors.disk import disk_bytes, log_bytes, log_start, punch_log
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
 from taskmeter.executors.leftovers import kill_leftovers
@@ -45,6 +46,8 @@ REMOVE_RETRY_SECONDS = 0.02
 REMOVE_TRIES = 10
 """With doubled pauses that is 20 s: a cgroup is busy until its last zombie has been reaped."""
 
+NO_ACCOUNTS = Accounts()
+
 _NS = 1_000_000_000
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -54,8 +57,8 @@ log = logging.getLogger(__name__)
 class LocalExecutor:
     """Implements `core.ports.Executor` on one event loop; a native thread of its own does what could block it.
 
-    `ids`: (uid, gid) that tasks run as; only a root daemon can have others than its own, and its state directory has to be
-    traversable for them. `open_files`: the (soft, hard) RLIMIT_NOFILE that tasks get, if not this process's own.
+    `accounts`: whom tasks run as; only a root daemon can have others than its own user.
+    `open_files`: the (soft, hard) RLIMIT_NOFILE that tasks get, if not this process's own.
     `packaged_shim`: for tests.
     """
 
@@ -65,7 +68,7 @@ class LocalExecutor:
         *,
         store_id: str,
         cgroup: str = "auto",
-        ids: tuple[int, int] | None = None,
+        accounts: Accounts = NO_ACCOUNTS,
         open_files: tuple[int, int] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         packaged_shim: Path = PACKAGED,
@@ -74,7 +77,7 @@ class LocalExecutor:
         self._state = os.fsencode(state_dir)
         self._store_id = store_id
         self._cgroup_setting = cgroup
-        self._ids = ids
+        self._accounts = accounts
         # RLIM_INFINITY is -1 in Python and all ones in C.
         numbers = [limit % 2**64 for limit in open_files or ()]
         self._rlimits = ((resource.RLIMIT_NOFILE, numbers[0], numbers[1]),) if numbers else ()
@@ -95,9 +98,9 @@ class LocalExecutor:
     async def start(self) -> None:
         """Install the shim, find cgroups, bind the hints socket, start the launcher. Raises OSError when a task could not run."""
         self._loop = self._loop or asyncio.get_running_loop()
-        mode = 0o711 if self._ids else 0o700
-        for name in ("", "tasks"):
-            (self._state_dir / name).mkdir(mode=mode, parents=True, exist_ok=True)
+        (self._state_dir / "tasks").mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._accounts:
+            open_ways(self._state_dir)
         shim = install_shim(self._state_dir, self._packaged_shim)
         self._cgroups = discover(self._state_dir, self._store_id, self._cgroup_setting)
         self._trash = Trash(self._state_dir)
@@ -125,8 +128,9 @@ class LocalExecutor:
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
-    def rewrite_record(self, token: str, attempt: int, record: bytes) -> None:
-        rewrite_record(self._directory(token, attempt), record)
+    def rewrite_record(self, token: str, attempt: int, record: bytes, *, durable: bool = True) -> None:
+        mode = 0o711 if self._accounts else 0o700
+        rewrite_record(self._directory(token, attempt), record, mode=mode, durable=durable)
 
     def stored(self) -> Iterator[Stored]:
         return stored_attempts(self._state)
@@ -134,7 +138,7 @@ class LocalExecutor:
     async def prepare(self, token: str, attempt: int, record: bytes) -> None:
         number, done = self._new_request(None)
         failpoints.hit("launch.before_mkdir")
-        self._launcher.prepare(number, self._directory(token, attempt), record, self._ids is not None)
+        self._launcher.prepare(number, self._directory(token, attempt), record, bool(self._accounts))
         try:
             await done
             failpoints.hit("launch.after_mkdir")
@@ -145,7 +149,8 @@ class LocalExecutor:
 
     def identify(self, attach: Attach) -> Found:
         shims = frozenset(watch.pid for watch in self._watches.all() if watch.pid)
-        return identify(attach, boot_id=self._boot_id, shims=shims, task_uid=self._ids[0] if self._ids else None)
+        only = self._accounts.default
+        return identify(attach, boot_id=self._boot_id, shims=shims, task_uid=only.uid if only is not None else None)
 
     def ancestors_of(self, pid: int) -> frozenset[int]:
         return ancestors_of(pid)
@@ -160,6 +165,9 @@ class LocalExecutor:
                 metadata={"field": "spec.resources.enforce"},
             )
 
+    def check_user(self, user: str) -> None:
+        self._accounts.check(user)
+
     async def launch(self, launch: Launch) -> None:
         directory = self._directory(launch.token, launch.attempt)
         watch = self._watches.get(launch.token, launch.attempt)
@@ -170,13 +178,18 @@ class LocalExecutor:
         cgroups = Places() if spec.attach else limits.places_for(self._cgroups, launch.token, launch.attempt, spec.resources)
         watch = self._watches.add(Watch(launch.token, launch.attempt, directory, cgroups=cgroups))
         try:
+            account = self._accounts.of(spec.user) if spec.attach is None else None
             limits.apply(cgroups, spec.resources)
-            block = self._block(launch, watch)
+            block = self._block(launch, watch, account)
+            if account is not None:  # an earlier daemon may have made them for itself alone
+                for path in (os.path.dirname(directory), directory):
+                    os.chmod(path, TRAVERSABLE)
             number, done = self._new_request(watch)
             stdin_data = launch.spec.stdin_data or None
             v2, v1 = os.fsencode(cgroups.v2), tuple(map(os.fsencode, cgroups.v1))
             shared = launch.spec.shared_work_directory
-            self._launcher.launch(number, directory, block, v2, v1, stdin_data, shared, self._ids)
+            ids = account.ids if account is not None else None
+            self._launcher.launch(number, directory, block, v2, v1, stdin_data, shared, ids)
             await done
             failpoints.hit("launch.after_spawn")
         except OSError as error:
@@ -223,7 +236,7 @@ class LocalExecutor:
             )
         )
 
-    def _block(self, launch: Launch, watch: Watch) -> bytes:
+    def _block(self, launch: Launch, watch: Watch, account: Account | None) -> bytes:
         spec = launch.spec
         if spec.attach is not None:
             return self._attach_block(launch, watch, spec.attach)
@@ -233,16 +246,16 @@ class LocalExecutor:
             "TASKMETER_TASK_DIR": os.fsdecode(watch.directory) + "/task",
         }
         try:
-            env = compose((self._base_env, spec.env, own, launch.environment))
+            env = compose((*self._environments(spec.env, account), own, launch.environment))
             argv = encode_argv(spec.argv)
         except ValueError as error:  # the RPC has refused such a spec; an older daemon may have stored one
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from error
         cgroups = watch.cgroups or Places()
-        uid, gid = self._ids or (0, 0)
+        uid, gid = account.ids if account is not None else (0, 0)
         flags = taskdir.MERGE_STDERR if spec.merge_stderr else 0
         flags |= taskdir.HAS_NICE if spec.nice is not None else 0
         flags |= failpoints.for_shim() << taskdir.FAULT_SHIFT
-        flags |= taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if self._ids else 0
+        flags |= taskdir.SET_IDS | taskdir.NO_NEW_PRIVS if account is not None else 0
         deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(spec.timeout_seconds * _NS) if spec.timeout_seconds else 0
         return taskdir.pack_launch(
             taskdir.LaunchBlock(
@@ -266,8 +279,20 @@ class LocalExecutor:
                 rlimits=limits.rlimits_of(dict(spec.rlimits), self._rlimits),
                 nice=spec.nice or 0,
                 deadline_boottime_ns=deadline,
+                groups=account.groups if account is not None else (),
             )
         )
+
+    def _environments(self, asked: Mapping[str, str], account: Account | None) -> tuple[Mapping[str, str], ...]:
+        """Return the base and what the spec adds to it. Of another user, HOME and the like are not those of the daemon's user.
+
+        The CLI sends its caller's environment: a HOME that is the daemon's own, too, was chosen by nobody.
+        """
+        if account is None:
+            return self._base_env, asked
+        theirs = account.environment
+        chosen = {name: value for name, value in asked.items() if name not in theirs or value != os.environ.get(name)}
+        return self._base_env, theirs, chosen
 
     def cancel_unclaimed(self, token: str, attempt: int, incarnation: int, cause: Cause) -> bool:
         directory = self._directory(token, attempt)
@@ -371,7 +396,7 @@ class LocalExecutor:
         main = taskdir.unpack_pid(records[3]) if records else None
         if main is not None and main.flags & taskdir.PID_ATTACHED:
             return 0
-        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt)
+        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt, self._directory(token, attempt))
 
     def last_account(self, token: str, attempt: int) -> Gone:
         return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt))
@@ -421,6 +446,9 @@ class LocalExecutor:
 
     def log_bytes(self, token: str, attempt: int, name: str) -> int:
         return log_bytes(self._log_path(token, attempt, name))
+
+    def log_start(self, token: str, attempt: int, name: str) -> int:
+        return log_start(self._log_path(token, attempt, name))
 
     async def punch_log(self, token: str, attempt: int, name: str, end: int) -> None:
         assert self._loop is not None

@@ -25,6 +25,8 @@ if failpoints.armed:
 def read_facts(directory: bytes, boot_id: str, *, alive: bool) -> Facts:
     """Read what is known of an attempt. `alive`: its shim was seen alive before this call; else its lock tells."""
     records = read_records(directory)
+    if records is not None and records[0] is None and (records[2] is not None or records[3] is not None):
+        records = read_records(directory)  # a shim came after we had looked for its claim, and perhaps for its lock
     if records is None:
         return Facts(claimed=False, alive=alive)
     claim_data, owner, exit_data, pid_data, gone_data = records
@@ -35,7 +37,7 @@ def read_facts(directory: bytes, boot_id: str, *, alive: bool) -> Facts:
         main = main if main and main.incarnation == claim.incarnation else None
         gone = gone if gone and gone.incarnation == claim.incarnation else None
     return Facts(
-        claimed=claim_data is not None or end is not None or main is not None,  # it may have come after we looked for it
+        claimed=claim_data is not None or end is not None or main is not None,  # a power cut may have taken it
         alive=alive or owner > 0,
         started=Started(main.pid, main.start_realtime_ns / _NS) if main else None,
         ended=_ended(end) if end else None,
@@ -135,6 +137,7 @@ def _gone(gone: taskdir.Gone) -> Gone:
         major_fault_count=gone.reaped_major_faults,
         voluntary_switch_count=gone.reaped_voluntary_switches,
         involuntary_switch_count=gone.reaped_involuntary_switches,
+        clock_seconds=gone.end_boottime_ns / _NS,
     )
 
 

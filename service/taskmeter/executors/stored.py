@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from taskmeter.core.ports import Claimed, Stored
 from taskmeter.executors import taskdir
 from taskmeter.model.ids import is_token
+from taskmeter.model.task import Cause, StopOrder
 
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 
@@ -22,21 +23,25 @@ def stored_attempts(state: bytes) -> Iterator[Stored]:
             numbers = [int(each) for each in _names(taskdir.task_path(state, token)) if each.isdigit()]
             for number in sorted(numbers, reverse=True):
                 directory = taskdir.attempt_path(state, token, number)
-                yield Stored(token, number, _read(directory + b"/spec"), _claim(directory))
+                yield Stored(token, number, _read(directory + b"/spec"), _claim(directory), _order(directory))
 
 
-def rewrite_record(directory: bytes, record: bytes) -> None:
-    """Replace the record of an attempt in one step; nothing if its directory is gone."""
+def rewrite_record(directory: bytes, record: bytes, *, mode: int = 0o700, durable: bool = True) -> None:
+    """Replace the record of an attempt in one step, making its directory with `mode`; nothing if the task's own is gone."""
     staged = directory + b"/spec.new"
     try:
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        os.mkdir(directory, mode)
     except FileNotFoundError:
         return
+    except FileExistsError:
+        pass
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(record)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.rename(staged, directory + b"/spec")
     except OSError:
         os.unlink(staged)
@@ -53,6 +58,14 @@ def _claim(directory: bytes) -> Claimed | None:
     if claim is None:  # torn by a power cut, and so is what was launched
         return Claimed(0, "", claim_time)
     return Claimed(claim.incarnation, claim.boot_id, claim_time)
+
+
+def _order(directory: bytes) -> StopOrder | None:
+    path = directory + b"/ctl"
+    order = taskdir.unpack_ctl(_read(path))
+    if order is None or not order.cause:
+        return None
+    return StopOrder(Cause(order.cause), os.stat(path).st_mtime, order.grace_ns / 1e9, serial=order.serial)
 
 
 def _names(path: bytes) -> list[bytes]:

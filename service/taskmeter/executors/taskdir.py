@@ -17,6 +17,7 @@ from taskmeter.model.ids import TOKEN_PREFIX
 VERSION = 1
 PAGE_BYTES = 4096
 MAX_RLIMITS = 16
+MAX_GROUPS = 64
 GONE_SLOT_BYTES = 2048
 MAX_UNKILLABLE = 64
 SUBJECT_BYTES = 256
@@ -31,9 +32,11 @@ PID = struct.Struct("<8sIiQQQQI")
 EXIT = struct.Struct(f"<8sIIQiiiiIIIiQQQQQQQ{SUBJECT_BYTES}sI")
 GONE = struct.Struct(f"<8sIIQIIQQQQQQQQQQQQQQQII{MAX_UNKILLABLE}i4x")
 HINT = struct.Struct("<II32s")
-LAUNCH = struct.Struct(f"<8sIIQ40s17IiIiQQQ{MAX_RLIMITS * 24}x")
+LAUNCH = struct.Struct(f"<8sIIQ40s17IiIiQQQ{MAX_RLIMITS * 24}x{4 * (MAX_GROUPS + 2)}x")
 RLIMIT = struct.Struct("<I4xQQ")
-RLIMITS_OFFSET = LAUNCH.size - MAX_RLIMITS * RLIMIT.size
+GROUPS_OFFSET = LAUNCH.size - 4 * (MAX_GROUPS + 2)
+"""A count, then the groups."""
+RLIMITS_OFFSET = GROUPS_OFFSET - MAX_RLIMITS * RLIMIT.size
 
 _UNKNOWN = 2**64 - 1
 """What the shim writes for "not readable" where 0 is a possible value."""
@@ -201,6 +204,8 @@ class LaunchBlock:
     """(RLIMIT_*, soft, hard)."""
     attach_pid: int = 0
     attach_start_ticks: int = 0
+    groups: Sequence[int] = ()
+    """Supplementary ones, at most `MAX_GROUPS`; none = `gid` alone."""
 
 
 _KINDS, _STAGES = frozenset(ExitKind), frozenset(Stage)
@@ -243,6 +248,9 @@ def pack_launch(block: LaunchBlock) -> bytes:
     if block.rlimits:
         limits = b"".join(RLIMIT.pack(*limit) for limit in block.rlimits)
         head = head[:RLIMITS_OFFSET] + limits + head[RLIMITS_OFFSET + len(limits) :]
+    if block.groups:
+        groups = struct.pack(f"<{1 + len(block.groups)}I", len(block.groups), *block.groups)
+        head = head[:GROUPS_OFFSET] + groups + head[GROUPS_OFFSET + len(groups) :]
     parts.append(b"")  # the last string ends with NUL, too
     return head + b"\0".join(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,6 +38,20 @@ NO_QUOTAS = Quotas()
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """How often a key may call."""
+
+    calls_per_second: float
+    """On average; above 0."""
+    burst_count: int = 0
+    """Calls at once after a pause; 0 = those of one second, at least one."""
+
+    @property
+    def burst(self) -> int:
+        return self.burst_count or max(1, math.ceil(self.calls_per_second))
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key without its secret, of which only the SHA-256 is known."""
 
@@ -52,6 +67,8 @@ class Key:
     revoke_time: float = 0.0
     """Unix seconds; 0 = it was not."""
     quotas: Quotas = NO_QUOTAS
+    rate: Rate | None = None
+    """None = the daemon's own default."""
 
     def ended(self, now: float) -> bool:
         """Whether it opens nothing any more at `now`, in Unix seconds."""

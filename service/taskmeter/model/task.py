@@ -84,6 +84,8 @@ class TaskSpec:
     rlimits: Mapping[str, int] = field(default_factory=dict)
     """By name, "nofile" and so on, of every process; soft and hard."""
     nice: int | None = None
+    user: str = ""
+    """Whom it runs as; "" = whom the daemon says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class AdminServicer:
             pid=os.getpid(),
             start_time=facts.start_time,
             running_count=len(service.scheduler.running),
-            waiting_count=service.scheduler.waiting_count + len(service.not_due),
+            waiting_count=service.scheduler.waiting_count,
             max_running_count=service.scheduler.max_running,
             ended_count=service.store.upkeep.ended_count(),
             head_seq=service.hub.head_seq,
@@ -115,6 +115,7 @@ class AdminServicer:
             name=request.name,
             lifetime_seconds=request.lifetime_seconds,
             quotas=wanted.quotas,
+            rate=wanted.rate,
         )
         return pb.CreateKeyResponse(secret=secret, key=key_to_message(key))
 

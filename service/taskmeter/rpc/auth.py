@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from taskmeter.core.keyring import Keyring
+from taskmeter.core.keyring import ADMIN_KEY_ID, Keyring
+from taskmeter.core.rates import Bucket, Rates
 from taskmeter.errors import AuthenticationError, PermissionDeniedError
 from taskmeter.model.key import Key, Quotas, Scope
 from taskmeter.model.task import DEFAULT_TENANT
@@ -19,10 +20,12 @@ _SCHEME = "Bearer "
 class Caller:
     """The owner of a verified key."""
 
-    __slots__ = ("key", "key_id", "tenant")
+    __slots__ = ("buckets", "key", "key_id", "tenant")
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, buckets: tuple[Bucket, Bucket] | None = None) -> None:
         self.key = key
+        self.buckets = buckets
+        """What its calls are counted in, see `core.rates`; None = they are not."""
         self.key_id = key.key_id
         self.tenant = key.tenant
 
@@ -39,8 +42,9 @@ class Caller:
 class Authenticator:
     """Checks keys and scopes."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, rates: Rates | None = None) -> None:
         self._keyring = keyring
+        self._rates = rates or Rates()
         self._verified: dict[object, Caller] = {}
         """By the whole header, keys that are good only; a digest at every call would cost as much as the rest of it."""
         self._generation = keyring.generation
@@ -54,6 +58,7 @@ class Authenticator:
                 break
         if self._generation != self._keyring.generation:
             self._verified.clear()
+            self._rates.forget_all_but(frozenset(self._keyring.keys))
             self._generation = self._keyring.generation
         known = self._verified.get(value)
         if known is None:
@@ -73,4 +78,5 @@ class Authenticator:
             raise AuthenticationError("the call carries no key", reason="KEY_MISSING")
         if not value.startswith(_SCHEME):
             raise AuthenticationError("authorization must be 'Bearer KEY'")
-        return Caller(self._keyring.verify(value[len(_SCHEME) :], time.time()))
+        key = self._keyring.verify(value[len(_SCHEME) :], time.time())
+        return Caller(key, self._rates.of(key, is_admin_key=key.key_id == ADMIN_KEY_ID))

@@ -11,12 +11,15 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError
 
 from taskmeter.core.audit import AuditLog, Decision
+from taskmeter.core.rates import ENDS_WORK
 from taskmeter.errors import TaskmeterError
 from taskmeter.model.ids import is_token
 from taskmeter.rpc.auth import Authenticator, Caller
 from taskmeter.rpc.open_calls import OpenCalls
 
 Context = grpc.aio.ServicerContext[Any, Any]
+MAX_NAMED = 1000
+"""Tokens in one line of the audit log, about 35 kB; what else was meant, the events of the tasks say."""
 MAX_TOKEN_BYTES = 127
 """Longer ones would need a second byte for their length; a token has fewer."""
 
@@ -34,8 +37,16 @@ class Gate:
         self.note_reads = note_reads and audit is not None
 
     def enter(self, path: str, context: Context) -> Caller:
-        """Return who calls. Raises `AuthenticationError`, `PermissionDeniedError`."""
+        """Return who calls. Raises `AuthenticationError`, `LimitError` RATE_LIMITED, `PermissionDeniedError`."""
         caller = self.holder(path, context)
+        if caller.buckets is not None:
+            bucket = caller.buckets[path not in ENDS_WORK]
+            try:
+                bucket.take()
+            except TaskmeterError as error:
+                if bucket.worth_a_note():
+                    self.note(path, caller, context.peer(), error=error)
+                raise
         try:
             self._authenticator.permit(path, caller)
         except TaskmeterError as error:
@@ -84,6 +95,8 @@ def tokens_named(method: MethodDescriptor) -> Callable[[Any, Any], tuple[str, ..
     fields = method.input_type.fields_by_name
     if "tokens" in fields:
         return lambda request, _: tuple(filter(is_token, request.tokens))
+    if "tokens" in method.output_type.fields_by_name:
+        return lambda _, answer: tuple(answer.tokens[:MAX_NAMED]) if answer is not None else ()
     made = method.output_type.fields_by_name.get("token")
     in_request = "token" in fields
 

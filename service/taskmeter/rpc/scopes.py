@@ -10,6 +10,7 @@ METHOD_SCOPES: dict[str, Scope] = {
     "/taskmeter.v1.TaskService/GetTaskRecord": Scope.READ,
     "/taskmeter.v1.TaskService/ListTasks": Scope.READ,
     "/taskmeter.v1.TaskService/Terminate": Scope.CONTROL,
+    "/taskmeter.v1.TaskService/TerminateTasks": Scope.CONTROL,
     "/taskmeter.v1.TaskService/RetryTask": Scope.CONTROL,
     "/taskmeter.v1.TaskService/WaitTask": Scope.READ,
     "/taskmeter.v1.TaskService/StreamEvents": Scope.READ,

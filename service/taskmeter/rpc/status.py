@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import math
 import secrets
 from typing import Any, NoReturn
 
@@ -11,9 +13,13 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from taskmeter.errors import DOMAIN, InternalError, InvalidArgumentError, TaskmeterError
+from taskmeter.errors import DOMAIN, InternalError, InvalidArgumentError, LimitError, TaskmeterError, UnavailableError
 
 DETAILS_KEY = "grpc-status-details-bin"
+
+_OF_THE_DISK = {errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+"""What the machine is to blame for: nothing may be wrong with the request, and the next try may succeed (guarantee G11)."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +31,13 @@ def translate(error: BaseException) -> TaskmeterError:
     if isinstance(error, DecodeError):
         problem = "is not a message of this method's request type"
         return InvalidArgumentError(f"the request {problem}", fields=[("", problem)])
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        log.error("a call could not be served: %s", error.strerror)
+        problem = f"a file of the daemon could not be used: {error.strerror}"
+        return UnavailableError(problem, reason="STORE_UNAVAILABLE", retry_after_seconds=1.0)
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        problem = "the disk that holds the state directory is full"
+        return LimitError(problem, reason="DISK_FULL", retry_after_seconds=5.0)
     name = secrets.token_hex(6)
     log.error("internal error %s", name, exc_info=error)
     return InternalError(f"internal error {name}; the daemon's log has the details under this id", metadata={"id": name})
@@ -43,7 +56,7 @@ def rpc_status(error: TaskmeterError) -> status_pb2.Status:
         status.details.add().Pack(bad)
     if error.retry_after_seconds is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(int(error.retry_after_seconds * 1000))
+        retry.retry_delay.FromMilliseconds(math.ceil(error.retry_after_seconds * 1000))
         status.details.add().Pack(retry)
     return status
 

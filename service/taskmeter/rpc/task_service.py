@@ -6,16 +6,19 @@ import json
 
 from taskmeter.core.delete_task import delete_task
 from taskmeter.core.get_metrics_history import get_metrics_history
+from taskmeter.core.ports import Filter
 from taskmeter.core.retry_task import retry_task
 from taskmeter.core.service import Service
 from taskmeter.core.start_task import start_task
-from taskmeter.core.terminate import terminate
+from taskmeter.core.terminate import Wish, terminate, terminate_with_dependents
+from taskmeter.core.terminate_tasks import terminate_tasks
 from taskmeter.core.update_task import update_task
 from taskmeter.core.wait_task import wait_task
 from taskmeter.model.state import Outcome, State
+from taskmeter.model.task import Cause
 from taskmeter.rpc.auth import Caller
 from taskmeter.rpc.convert.checks import Checks, checked_token
-from taskmeter.rpc.convert.frame import frame
+from taskmeter.rpc.convert.frame import frame, varint
 from taskmeter.rpc.convert.history import history_to_message
 from taskmeter.rpc.convert.spec import spec_from_message
 from taskmeter.rpc.list_tasks import list_tasks
@@ -24,6 +27,8 @@ from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.v1 import task_service_pb2 as pb
 
 MAX_KEY_BYTES = 256
+MAX_NAMED_TOKENS = 10_000
+"""More would make an answer larger than half a megabyte."""
 MAX_RESOLUTION_SECONDS = 86400.0
 FIELD_1 = b"\x0a"
 FIELD_2 = b"\x12"
@@ -43,6 +48,7 @@ class TaskServicer:
             "GetTaskRecord": Read(self.get_task_record),
             "ListTasks": Read(self.list_tasks),
             "Terminate": Write(self.terminate),
+            "TerminateTasks": Write(self.terminate_tasks),
             "RetryTask": Write(self.retry_task),
             "WaitTask": Read(self.wait_task),
             "StreamEvents": Stream(self._streams.stream_events),
@@ -95,15 +101,41 @@ class TaskServicer:
         checks.text("reason", request.reason, most_bytes=1024)
         checks.done()
         grace = request.grace_period_seconds if request.HasField("grace_period_seconds") else None
-        already = await terminate(
-            self._service,
-            token,
-            caller.tenant,
-            grace_seconds=0.0 if request.immediate else grace,
-            reason=request.reason,
-        )
+        grace = 0.0 if request.immediate else grace
+        count = 0
+        if request.include_dependents:
+            already, count = await terminate_with_dependents(
+                self._service, token, caller.tenant, grace_seconds=grace, reason=request.reason
+            )
+        else:
+            already = await terminate(self._service, token, caller.tenant, grace_seconds=grace, reason=request.reason)
         answer = frame(FIELD_1, self._service.status(token, caller.tenant))
-        return answer + b"\x10\x01" if already else answer
+        answer += b"\x10\x01" if already else b""
+        return answer + b"\x18" + varint(count) if count else answer
+
+    async def terminate_tasks(self, request: pb.TerminateTasksRequest, caller: Caller) -> pb.TerminateTasksResponse:
+        checks = Checks()
+        checks.seconds("grace_period_seconds", request.grace_period_seconds)
+        checks.text("reason", request.reason, most_bytes=1024)
+        filtered = bool(request.tags or request.project_id or request.queue or request.name_prefix)
+        if filtered == request.all:
+            checks.add("all", "must be set when no filter is" if not filtered else "must not be set together with a filter")
+        checks.done()
+        wanted = Filter(
+            tenant=caller.tenant,
+            tags=dict(request.tags),
+            project_id=request.project_id,
+            name_prefix=request.name_prefix,
+            queue=request.queue,
+        )
+        grace = request.grace_period_seconds if request.HasField("grace_period_seconds") else None
+        wish = Wish(Cause.CANCEL, 0.0 if request.immediate else grace, request.reason)
+        stopped = await terminate_tasks(self._service, wanted, wish, include_dependents=request.include_dependents)
+        return pb.TerminateTasksResponse(
+            tokens=stopped.tokens[:MAX_NAMED_TOKENS],
+            stopped_count=len(stopped.tokens),
+            dependent_count=stopped.dependent_count,
+        )
 
     async def retry_task(self, request: pb.RetryTaskRequest, caller: Caller) -> bytes:
         retried = checked_token(request.token)

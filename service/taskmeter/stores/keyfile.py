@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmeter.errors import LimitError, UnavailableError
-from taskmeter.model.key import Key, Quotas, Scope
+from taskmeter.model.key import Key, Quotas, Rate, Scope
 
 KEYS_NAME = "keys.json"
 ADMIN_NAME = "admin.key"
@@ -91,6 +91,7 @@ def _to_json(key: Key) -> dict[str, Any]:
         "create_time": key.create_time,
         "expire_time": key.expire_time,
         "revoke_time": key.revoke_time,
+        **({"rate": {"calls_per_second": key.rate.calls_per_second, "burst_count": key.rate.burst_count}} if key.rate else {}),
         "quotas": {name: value for name, value in limits.items() if value is not None},
     }
 
@@ -109,7 +110,17 @@ def _from_json(entry: Mapping[str, Any]) -> Key:
         expire_time=float(entry.get("expire_time", 0.0)),
         revoke_time=float(entry.get("revoke_time", 0.0)),
         quotas=Quotas(**{name: int(value) for name, value in entry.get("quotas", {}).items()}),
+        rate=_rate(entry.get("rate")),
     )
+
+
+def _rate(entry: Mapping[str, Any] | None) -> Rate | None:
+    if entry is None:
+        return None
+    rate = Rate(float(entry["calls_per_second"]), int(entry.get("burst_count", 0)))
+    if not (0.0 < rate.calls_per_second < float("inf") and rate.burst_count >= 0):
+        raise ValueError("a rate is not more than 0")
+    return rate
 
 
 def _why(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from importlib.resources import files
 import apsw
 
 from taskmeter.errors import UnavailableError
+from taskmeter.stores.damage import DamagedStoreError
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -22,8 +23,13 @@ def migrations() -> list[tuple[int, str]]:
 
 
 def migrate(connection: apsw.Connection) -> None:
-    """Apply what is missing. Raises `UnavailableError` for a database that a newer program wrote."""
+    """Apply what is missing.
+
+    Raises `UnavailableError` for a database that a newer program wrote, `DamagedStoreError` for one that is not of this program.
+    """
     version: int = connection.pragma("user_version")
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        raise DamagedStoreError(f"{connection.filename} is a database of another program")
     known = migrations()
     if version > known[-1][0]:
         raise UnavailableError(

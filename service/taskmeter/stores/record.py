@@ -1,6 +1,6 @@
 """One task as its directory keeps it, apart from the database: enough for a new store to have it again.
 
-Written when an attempt is accepted, before anything is committed, and never changed: state, tags and metadata are as of then.
+Written when an attempt is accepted, before anything is committed, and again by `core.keep_record` when somebody changes it.
 Layout: magic, CRC-32 of all that follows, length of the JSON, JSON object of the columns of `tasks`, spec as the store has it.
 """
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -102,8 +105,6 @@ class SqliteStore:
         self._jobs: SimpleQueue[_Job | _Work | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken: str = ""
-        self.damaged = False
-        """The database is corrupt: it has to be rebuilt from the task directories."""
         self.upkeep = SqliteUpkeep(self._reading, self._writing, self._queries, self._in_transaction)
         self.schedules = SqliteSchedules(self._reading, self._writing, self._queries, codec, self._in_transaction)
         self._thread = Thread(target=self._write_forever, name="store-writer", daemon=True)
@@ -120,6 +121,9 @@ class SqliteStore:
             migrate(self._writing)
             self._reading = _open(self._path)
             self._connections.append(self._reading)
+            for suffix in ("", "-wal", "-shm"):  # it has what tasks were given; others may be let through its directory
+                with suppress(OSError):
+                    os.chmod(f"{self._path}{suffix}", 0o600)
             self.store_id = str(self._meta("store_id"))
             self._head = int(self._meta("head_seq"))
             self._live = self._read_live()
@@ -316,7 +320,7 @@ class SqliteStore:
             task = task.evolve(seq=last)
             frames = tuple(self._codec.frame_event(event, seq) for seq, event in enumerate(change.events, first))
             kinds = bytes(event.payload.kind for event in change.events)
-            tags = dict(change.events[-1].tags)
+            tags = change.events[-1].tags
             block = Block(first, last, task.token, tags, kinds, frames, task.tenant)
             event_time = change.events[-1].time
             execute(
@@ -369,7 +373,6 @@ class SqliteStore:
             self._stop(error)
             if kind is Failure.DAMAGED:
                 assert self._loop is not None
-                self.damaged = True
                 self._loop.call_soon_threadsafe(self._damaged, describe(error))
         return UnavailableError(
             self._broken or "the store could not be written", reason="STORE_UNAVAILABLE", retry_after_seconds=1.0
@@ -439,7 +442,8 @@ class SqliteStore:
 
     def _read_live(self) -> list[Task]:
         rows = self._reading.execute(self._queries["live_tasks"]).fetchall()
-        return [decode_task(row, self._codec.decode_spec) for row in rows]
+        decode_spec = cache(self._codec.decode_spec)  # tasks of one kind have the same spec, and then share it in memory
+        return [decode_task(row, decode_spec) for row in rows]
 
     @reads
     def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from taskmeter import failpoints
 from taskmeter.model.retention import EndedTask
 from taskmeter.model.state import Outcome
 from taskmeter.stores.failure import reads
@@ -64,6 +65,7 @@ class SqliteUpkeep:
                 last, deleted = last_seq, deleted + 1
             if deleted:
                 self._write.execute(self._queries["delete_blocks"], (last,))
+                failpoints.hit("events.at_compaction")
                 self._write.execute(self._queries["put_meta"], ("first_seq", last + 1))
             return deleted
 

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from taskmeter.executors import taskdir
+from taskmeter.executors.accounts import Account, Accounts
 from taskmeter.executors.shimfile import PACKAGED
 from taskmeter.executors.taskdir import ExitKind, Stage
 from tests.attempts import Attempts
 from tests.native.shim.direct import block_for, exit_record, gone_record, make_attempt, run_shim
 
 NOBODY = 65534
+ACCOUNT = Account("nobody", NOBODY, NOBODY, (NOBODY, 12345), "/", "/bin/sh")
 
 
 @pytest.fixture
@@ -107,15 +109,17 @@ def test_a_shim_without_descriptors_says_so(open_dir: Path) -> None:
 @pytest.mark.root
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can run tasks as another user")
 async def test_a_root_daemon_runs_tasks_as_another_user_without_new_privileges(open_dir: Path) -> None:
-    attempts = Attempts(open_dir / "state", ids=(NOBODY, NOBODY))
+    attempts = Attempts(open_dir / "state", accounts=Accounts(ACCOUNT))
     await attempts.start()
     try:
-        script = "id -u; id -g; id -G; grep NoNewPrivs /proc/self/status; pwd; cat; echo x > made; cat ../../exit; echo $?"
+        script = (
+            "id -u; id -g; id -G; grep NoNewPrivs /proc/self/status; pwd; cat /dev/stdin; echo x > made; cat ../../exit; echo $?"
+        )
         attempt = await attempts.shell(script, stdin_data=b"input\n")
         await attempt.over()
         work = attempts.executor.path_of(attempt.token, 1, "work")
         lines = attempt.output().splitlines()
-        assert lines == ["65534", "65534", "65534", "NoNewPrivs:\t1", work, "input", "1"]
+        assert lines == ["65534", "65534", "65534 12345", "NoNewPrivs:\t1", work, "input", "1"]
         assert "Permission denied" in attempt.output("stderr")
         assert (Path(work) / "made").stat().st_uid == NOBODY
         assert (attempt.directory / "exit").stat().st_uid == 0

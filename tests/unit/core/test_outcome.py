@@ -51,9 +51,9 @@ NEVER = replace(EXITED, failed_to_start=True)
         (
             replace(EXITED, cause=Cause.TIMEOUT, exit_signal=15),
             Cause.CANCEL,
-            Outcome.TIMED_OUT,
+            Outcome.CANCELLED,
             -15,
-            "timed out after 2.5 s (why), ended by SIGTERM",
+            "stopped on request (why), when it had timed out, ended by SIGTERM",
         ),
         (
             replace(EXITED, unknown=True),
@@ -87,6 +87,13 @@ NEVER = replace(EXITED, failed_to_start=True)
         (
             replace(NEVER, start_message="command not found: x", exit_code=127),
             Cause.CANCEL,
+            Outcome.CANCELLED,
+            127,
+            "stopped on request (why); it had not started: command not found: x",
+        ),
+        (
+            replace(NEVER, start_message="command not found: x", exit_code=127),
+            Cause.INTERRUPT,
             Outcome.FAILED_TO_START,
             127,
             "command not found: x",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from taskmeter.model.key import NO_QUOTAS, Key, Quotas, Scope
+from taskmeter.model.key import NO_QUOTAS, Key, Quotas, Rate, Scope
 from taskmeter.rpc.convert.checks import Checks
 from taskmeter.v1 import admin_service_pb2 as pb
 
 MAX_SCOPES = 16
+MAX_BURST = 1_000_000
+MIN_CALLS_PER_SECOND = 0.001
+MAX_CALLS_PER_SECOND = 1e6
+"""Above that it is no bound: a daemon answers some ten thousand."""
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -19,6 +23,7 @@ class KeyRequest:
 
     scopes: frozenset[Scope]
     quotas: Quotas
+    rate: Rate | None
 
 
 def key_request(request: pb.CreateKeyRequest) -> KeyRequest:
@@ -43,8 +48,15 @@ def key_request(request: pb.CreateKeyRequest) -> KeyRequest:
         if request.quotas.HasField(name):
             limits[name] = getattr(request.quotas, name)
             checks.count(f"quotas.{name}", limits[name])
+    rate = None
+    if request.HasField("rate"):
+        checks.count("rate.burst_count", request.rate.burst_count, most=MAX_BURST)
+        if MIN_CALLS_PER_SECOND <= request.rate.calls_per_second <= MAX_CALLS_PER_SECOND:
+            rate = Rate(request.rate.calls_per_second, request.rate.burst_count)
+        else:
+            checks.add("rate.calls_per_second", f"must be from {MIN_CALLS_PER_SECOND:g} to {MAX_CALLS_PER_SECOND:g}")
     checks.done()
-    return KeyRequest(frozenset(Scope(scope) for scope in request.scopes), Quotas(**limits))
+    return KeyRequest(frozenset(Scope(scope) for scope in request.scopes), Quotas(**limits), rate)
 
 
 def key_to_message(key: Key) -> pb.Key:
@@ -61,4 +73,6 @@ def key_to_message(key: Key) -> pb.Key:
     if key.quotas != NO_QUOTAS:
         limits = {name: getattr(key.quotas, name) for name in Quotas.__slots__}
         message.quotas.CopyFrom(pb.KeyQuotas(**{name: value for name, value in limits.items() if value is not None}))
+    if key.rate is not None:
+        message.rate.calls_per_second, message.rate.burst_count = key.rate.calls_per_second, key.rate.burst
     return message

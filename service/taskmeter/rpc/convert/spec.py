@@ -21,6 +21,7 @@ from taskmeter.rpc.convert.sealed import join, split
 from taskmeter.v1 import task_pb2
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 """What most specs have of environment, tags and metadata: one value for all of them."""
 
 MAX_SPEC_BYTES = 512 * 1024
@@ -51,6 +52,7 @@ _NOT_OF_ATTACH = (
     "resources",
     "rlimits",
     "nice",
+    "user",
 )
 """Fields that say how to start a process, or end it unasked: one that runs already is neither started nor ended by us."""
 
@@ -80,7 +82,7 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
         checks.add("spec.command.argv", "must name a command")
     for index, argument in enumerate(argv):
         checks.text(f"spec.command.argv[{index}]", argument, most_bytes=MAX_ARGUMENT_BYTES - 1)
-    for name in ("name", "project_id", "source", "tariff"):
+    for name in ("name", "project_id", "source", "tariff", "user"):
         checks.text(f"spec.{name}", getattr(message, name))
     checks.text("spec.queue", message.queue)
     checks.instant("spec.start_after_time", message.start_after_time)
@@ -146,8 +148,9 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         merge_stderr=message.merge_stderr,
         attach=Attach(attach.pid, attach.include_descendants) if message.HasField("attach") else None,
         idle_ttl_seconds=message.idle_ttl_seconds,
-        rlimits=dict(message.rlimits),
+        rlimits=dict(message.rlimits) if message.rlimits else NO_LIMITS,
         nice=message.nice if message.HasField("nice") else None,
+        user=sys.intern(message.user),
     )
 
 
@@ -187,6 +190,7 @@ def encode_spec(spec: TaskSpec) -> bytes:
         idle_ttl_seconds=spec.idle_ttl_seconds,
         rlimits=spec.rlimits,
         nice=spec.nice,
+        user=spec.user,
     )
     if spec.retry is not None:
         fill_retry(message.retry, spec.retry)
