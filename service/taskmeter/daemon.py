@@ -62,7 +62,8 @@ from taskmeter.sealing import load_sealer
 from taskmeter.settings import Settings, plain_text_on_the_network, reload_tariffs
 from taskmeter.stores.audit_file import AuditFile
 from taskmeter.stores.keyfile import KeyFile
-from taskmeter.stores.queuefile import QueuesJson
+from taskmeter.stores.queuefile import queues_json
+from taskmeter.stores.schedulefile import schedules_json
 from taskmeter.stores.sqlite import SqliteStore
 
 EXIT_REFUSED = 4
@@ -232,8 +233,9 @@ async def _build(settings: Settings) -> _Parts:
     service.report_key_secret = key_file.admin_key().encode()
     service.tariffs = _tariffs(settings)
     service.sealer = sealer
-    service.queue_file = QueuesJson(state_dir)
-    return _Parts(store, loss, executor, meter, service, keyring, Schedules(service))
+    service.queue_file = queues_json(state_dir)
+    service.schedule_file = schedules_json(state_dir, codec)
+    return _Parts(store, loss, executor, meter, service, keyring, Schedules(service, keyring))
 
 
 def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile | None, start_time: float) -> RpcServer:
@@ -296,6 +298,7 @@ async def _serve(settings: Settings) -> int:
     parts.store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
 
     await _take_over(state_dir, service, parts.loss)
+    parts.schedules.load()
     await server.start()
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)

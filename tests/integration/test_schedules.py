@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +27,10 @@ def runs(daemon: Daemon, name: str) -> list[str]:
     return [task.tags["taskmeter.due"] for task in tasks]
 
 
+def more_runs(daemon: Daemon, name: str, count: int) -> bool:
+    return len(runs(daemon, name)) > count
+
+
 def test_every_once_pause_run_now_and_delete(daemon: Daemon) -> None:
     calls = daemon.calls
     calls.PutSchedule(name="e", spec=TRUE, timing={"every_seconds": 1.0, "max_run_count": 2})
@@ -46,8 +51,7 @@ def test_g2_no_due_time_runs_twice_over_kills_even_when_its_task_has_failed(daem
         name="k", spec={"command": {"argv": ["false"]}}, timing={"every_seconds": 1.0, "missed_runs": 3, "max_missed_count": 100}
     )
     for _ in range(3):
-        before = len(runs(daemon, "k"))
-        wait_until(lambda count=before: len(runs(daemon, "k")) > count, "one more run")
+        wait_until(partial(more_runs, daemon, "k", len(runs(daemon, "k"))), "one more run")
         daemon.kill9()
         daemon.restart()
     daemon.calls.PauseSchedule(name="k")

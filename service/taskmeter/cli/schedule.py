@@ -50,7 +50,7 @@ class Instant(click.ParamType[float]):
 
 @click.group()
 def schedule() -> None:
-    """Start a command again and again: every so often, once at a time, or by cron. All of these print JSON with --json.
+    """Start a command again and again: every so often, once, or by cron.
 
     Its tasks have the tag taskmeter.schedule=SCHEDULE: `taskmeter ls --tag taskmeter.schedule=nightly`.
     """
@@ -70,10 +70,10 @@ def schedule() -> None:
 @click.option("--no-overlap", is_flag=True, help="Skip a run while the last one has not ended.")
 @_JSON
 @options.connection
-@click.argument("name", metavar="SCHEDULE")
+@click.argument("schedule_name", metavar="SCHEDULE")
 @spec_options
 def put(
-    name: str,
+    schedule_name: str,
     command: tuple[str, ...],
     every_seconds: float | None,
     at_time: float | None,
@@ -111,7 +111,7 @@ def put(
     )
     spec = make_spec(command, **spec_fields)
     with connect(target, state_dir, create=True) as client:
-        _show([client.put_schedule(name, spec, timing)], as_json=as_json, one=True)
+        _show([client.put_schedule(schedule_name, spec, timing)], as_json=as_json, one=True)
 
 
 @schedule.command()
@@ -145,7 +145,23 @@ def _call(client: SyncClient, method: str, name: str) -> ScheduleStatus:
 _one("show", "Show SCHEDULE.", "get_schedule")
 _one("pause", "Start nothing more of SCHEDULE; what runs goes on.", "pause_schedule")
 _one("resume", "Go on with SCHEDULE, from now.", "resume_schedule")
-_one("run", "Start a task of SCHEDULE at once, besides its times.", "run_schedule")
+
+
+@schedule.command()
+@click.option("--idempotency-key", default="", metavar="KEY", help="The same key again returns the same task.")
+@_NAME
+@options.json_flag("Print the task's token and the schedule as one JSON object.")
+@options.connection
+def run(name: str, idempotency_key: str, as_json: bool, target: str | None, state_dir: str | None) -> None:
+    """Start a task of SCHEDULE at once, besides its times, and print its token."""
+    from taskmeter.cli.connect import connect
+
+    with connect(target, state_dir) as client:
+        ran = client.run_schedule(name, idempotency_key=idempotency_key)
+    if as_json:
+        print_json(ran)
+    else:
+        click.echo(ran.token)
 
 
 @schedule.command()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from taskmeter.client.key import Key, KeyQuotas, KeyRate, NewKey
     from taskmeter.client.queues import QueueStatus
     from taskmeter.client.resume import Delivery
-    from taskmeter.client.schedules import ScheduleStatus
+    from taskmeter.client.schedules import ScheduleRun, ScheduleStatus
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
     from taskmeter.client.sync import SyncClient
     from taskmeter.client.tail import FileChunk
@@ -33,6 +33,7 @@ __all__ = [
     "NewKey",
     "Page",
     "QueueStatus",
+    "ScheduleRun",
     "ScheduleStatus",
     "ServerInfo",
     "Started",
@@ -60,6 +61,7 @@ _HOME = {
     "NewKey": "key",
     "Page": "base",
     "QueueStatus": "queues",
+    "ScheduleRun": "schedules",
     "ScheduleStatus": "schedules",
     "ServerInfo": "status",
     "Started": "base",

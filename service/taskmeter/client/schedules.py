@@ -25,3 +25,16 @@ class ScheduleStatus(View):
     last_token: str
     last_problem: str
     run_count: int
+    key_id: str
+
+
+class ScheduleRun(View):
+    """The answer of RunSchedule."""
+
+    __slots__ = ()
+    _descriptor = schedule_service_pb2.RunScheduleResponse.DESCRIPTOR
+
+    schedule: dict[str, Any]
+    token: str
+    existing: bool
+    """The token is that of an earlier call with this idempotency key."""

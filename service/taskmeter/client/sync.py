@@ -29,7 +29,7 @@ from taskmeter.client.key import Key, NewKey
 from taskmeter.client.methods import Method
 from taskmeter.client.queues import QUEUE_PAGE_SIZE, QueueStatus
 from taskmeter.client.resume import Delivery, StreamState
-from taskmeter.client.schedules import ScheduleStatus
+from taskmeter.client.schedules import ScheduleRun, ScheduleStatus
 from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
 from taskmeter.client.tail import FileChunk, TailState
 from taskmeter.client.watchdog import Watchdog
@@ -383,10 +383,10 @@ class SyncClient(ClientBase):
         request = schedule_service_pb2.ResumeScheduleRequest(name=name)
         return ScheduleStatus.of(self._call(methods.RESUME_SCHEDULE, request).schedule)
 
-    def run_schedule(self, name: str) -> ScheduleStatus:
-        """Start a task of the schedule at once."""
-        request = schedule_service_pb2.RunScheduleRequest(name=name)
-        return ScheduleStatus.of(self._call(methods.RUN_SCHEDULE, request).schedule)
+    def run_schedule(self, name: str, *, idempotency_key: str = "") -> ScheduleRun:
+        """Start a task of the schedule at once; with the same idempotency key again, no second one."""
+        request = schedule_service_pb2.RunScheduleRequest(name=name, idempotency_key=idempotency_key)
+        return ScheduleRun.of(self._call(methods.RUN_SCHEDULE, request))
 
     def delete_schedule(self, name: str) -> None:
         """Forget a schedule; its tasks stay."""

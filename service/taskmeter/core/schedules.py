@@ -1,8 +1,8 @@
 """Recurring schedules: each due time starts one task, through the same door as StartTask, and is then settled in the store.
 
 A daemon that dies in between finds the due time open and asks for it again under the same idempotency key, so it is neither
-lost nor run twice. Due times are of the wall clock and only ever move on: a clock that is set back repeats nothing, one that is set
-forward makes runs missed, which follow the schedule's policy.
+lost nor run twice. Due times are of the wall clock and only ever move on: a clock that is set back repeats nothing, one that is
+set forward makes runs missed, which follow the schedule's policy.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from taskmeter.core.due_times import due_times, next_due
 from taskmeter.core.find_queue import find_queue
+from taskmeter.core.keyring import Keyring
 from taskmeter.core.ports import Filter
 from taskmeter.core.secrets import seal
 from taskmeter.core.service import Service
 from taskmeter.core.start_task import start_task
 from taskmeter.errors import (
+    AuthenticationError,
     ConflictError,
     InternalError,
     LimitError,
@@ -28,6 +31,7 @@ from taskmeter.errors import (
     TaskmeterError,
     UnavailableError,
 )
+from taskmeter.model.key import Quotas
 from taskmeter.model.schedule import DUE_TAG, SCHEDULE_TAG, MissedRuns, Overlap, Schedule
 from taskmeter.model.task import TaskSpec
 
@@ -38,6 +42,8 @@ LONGEST_SLEEP_SECONDS = 30.0
 MISSED_AFTER_SECONDS = 10.0
 """A due time that is older counts as missed."""
 REFUSED_SECONDS = 5.0
+FILE_SECONDS = 60.0
+"""The file is at most so far behind what has run."""
 LONG_AGO_SECONDS = 86400.0
 """Due times since then are counted on a thread: there may be many."""
 
@@ -47,14 +53,23 @@ log = logging.getLogger(__name__)
 class Schedules:
     """All schedules of one daemon. What changes one is stored before it is in force."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, keyring: Keyring) -> None:
         self._service = service
-        self._found = {schedule.key: schedule for schedule in service.store.schedules.load()}
-        self._unsure = set(self._found)
+        self._keyring = keyring
+        self._found: dict[tuple[str, str], Schedule] = {}
+        self._unsure: set[tuple[str, str]] = set()
         """Their next due time may have started a task already."""
+        self._file_time = time.monotonic()
+        self._file_behind = False
+        """What has run since is not in the file."""
         self._retry_at: dict[tuple[str, str], float] = {}
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
+
+    def load(self) -> None:
+        """Take over what the store has: once, after recovery."""
+        self._found = {schedule.key: schedule for schedule in self._service.store.schedules.load()}
+        self._unsure = set(self._found)
 
     @property
     def any_active(self) -> bool:
@@ -91,33 +106,46 @@ class Schedules:
             wanted = replace(wanted, spec=seal(self._service, wanted.spec, wanted.schedule_id, wanted.tenant))
             same = before.next_time and before.timing == wanted.timing
             due = before.next_time if same else wanted.timing.at_time or next_due(wanted.timing, now, now)
-            return await self._store(_bounded(replace(wanted, next_time=due)))
+            return await self._define(replace(wanted, next_time=due).bounded())
 
-    async def set_pause(self, tenant: str, name: str, *, paused: bool) -> Schedule:
-        """Pause or resume. What was due while it was paused is not made up for, except the one run of a `once`."""
+    async def set_pause(self, tenant: str, name: str, *, paused: bool, key_id: str) -> Schedule:
+        """Pause or resume. What was due while it was paused is not made up for, except the one run of a `once`.
+
+        Whoever resumes a schedule whose key has ended lends it the key `key_id`.
+        """
         async with self._lock:
             found = self.find(tenant, name)
             if found.paused is paused:
                 return found
+            if paused:
+                return await self._define(replace(found, paused=True))
             now = time.time()
-            if not paused and found.next_time and not found.timing.at_time and found.next_time <= now:
-                found = _bounded(replace(found, next_time=next_due(found.timing, found.next_time, now)))
-            return await self._store(replace(found, paused=paused))
+            if found.next_time and not found.timing.at_time and found.next_time <= now:
+                found = replace(found, next_time=next_due(found.timing, found.next_time, now)).bounded()
+            if self._key_problem(found, now):
+                found = replace(found, key_id=key_id, last_problem="")
+            return await self._define(replace(found, paused=False))
 
     async def delete(self, tenant: str, name: str) -> None:
         """Forget a schedule; its tasks stay."""
         async with self._lock:
             found = self.find(tenant, name)
+            await self._write_file({key: each for key, each in self._found.items() if key != found.key})
             await self._service.store.schedules.delete(tenant, name)
             del self._found[found.key]
 
-    async def run_now(self, tenant: str, name: str) -> Schedule:
-        """Start a task of it besides its due times, also while it is paused. Raises what `start_task` raises."""
+    async def run_now(self, tenant: str, name: str, *, idempotency_key: str, quotas: Quotas) -> tuple[Schedule, str, bool]:
+        """Start a task of it besides its due times, also while it is paused; return its token, and whether it existed already.
+
+        Raises what `start_task` raises.
+        """
         async with self._lock:
             found = self.find(tenant, name)
             spec = self._spec(found, f"{found.schedule_id}:now")
-            token, _ = await start_task(self._service, spec, tenant, quotas=found.quotas)
-            return await self._store(replace(found, last_time=time.time(), last_token=token, last_problem=""))
+            token, existing = await start_task(self._service, spec, tenant, idempotency_key=idempotency_key, quotas=quotas)
+            if not existing:
+                found = await self._store(replace(found, last_time=time.time(), last_token=token, last_problem=""))
+            return found, token, existing
 
     async def keep(self) -> None:
         """Start what is due, for ever. Nothing while the daemon drains."""
@@ -127,13 +155,9 @@ class Schedules:
             now = time.time()
             for key in [key for key, each in self._found.items() if each.active and each.next_time <= now]:
                 if time.monotonic() >= self._retry_at.get(key, 0.0):
-                    try:
-                        await self._run_due(key)
-                    except TaskmeterError as error:
-                        self._refused(key, error)
-                    except Exception:
-                        log.exception("schedule %s", key[1])
-                        self._refused(key, InternalError("a bug; the daemon's log has more"))
+                    await self._try_due(key)
+            if self._file_behind and time.monotonic() - self._file_time >= FILE_SECONDS:
+                await self._catch_up()
             try:
                 await asyncio.wait_for(self._wake.wait(), self._sleep_seconds())
             except TimeoutError:
@@ -148,62 +172,85 @@ class Schedules:
         ]
         return min([LONGEST_SLEEP_SECONDS, *waits])
 
-    async def _run_due(self, key: tuple[str, str]) -> None:
+    async def _try_due(self, key: tuple[str, str]) -> None:
         async with self._lock:
             found = self._found.get(key)
-            now = time.time()
-            if found is None or not found.active:
+            if found is None or not found.active:  # changed meanwhile
                 return
-            keep = found.max_missed if found.missed_runs is MissedRuns.RUN_ALL else 1
-            if found.next_time < now - LONG_AGO_SECONDS:
-                count, dues = await asyncio.to_thread(due_times, found.timing, found.next_time, now, keep)
-            else:
-                count, dues = due_times(found.timing, found.next_time, now, keep)
-            if found.end_time:
-                dues = [due for due in dues if due < found.end_time]
-            if found.missed_runs is MissedRuns.SKIP:
-                dues = [due for due in dues if now - due <= MISSED_AFTER_SECONDS]
-            skipped = count - len(dues)
-            problem = f"missed {skipped} due time{'s'[: skipped > 1]}" if skipped else ""
-            for due in dues:
-                if not found.active:
-                    return
+            try:
+                await self._run_due(found)
+            except TaskmeterError as error:
+                self._refused(key, error)
+            except Exception:
+                log.exception("schedule %s", key[1])
+                self._refused(key, InternalError("a bug; the daemon's log has more"))
+
+    async def _run_due(self, found: Schedule) -> None:
+        now = time.time()
+        if problem := self._key_problem(found, now):
+            log.warning("schedule %s is paused: %s", found.name, problem)
+            await self._define(replace(found, paused=True, last_problem=problem))
+            return
+        keep = found.max_missed if found.missed_runs is MissedRuns.RUN_ALL else 1
+        if found.next_time < now - LONG_AGO_SECONDS:
+            count, dues = await asyncio.to_thread(due_times, found.timing, found.next_time, now, keep)
+        else:
+            count, dues = due_times(found.timing, found.next_time, now, keep)
+        if found.end_time:
+            dues = [due for due in dues if due < found.end_time]
+        if found.missed_runs is MissedRuns.SKIP:
+            dues = [due for due in dues if now - due <= MISSED_AFTER_SECONDS]
+        skipped = count - len(dues)
+        problem = f"missed {skipped} due time{'s'[: skipped > 1]}" if skipped else ""
+        for due in dues:
+            if found.next_time:  # else it has run as often as it may
                 found = await self._run_one(found, due, problem)
-            if not dues:
-                following = next_due(found.timing, found.next_time, now)
-                await self._store(_bounded(replace(found, next_time=following, last_problem=problem)))
+        if not dues:
+            following = next_due(found.timing, found.next_time, now)
+            await self._store(replace(found, next_time=following, last_problem=problem).bounded())
 
     async def _run_one(self, found: Schedule, due: float, problem: str) -> Schedule:
         """Settle one due time: run it, or skip it because the last run has not ended."""
         following = next_due(found.timing, due, due)
-        if found.overlap is Overlap.SKIP and found.last_token in self._service.live and not self._has_run(found, due):
+        token = await self._earlier_run(found, due)
+        if not token and found.overlap is Overlap.SKIP and found.last_token in self._service.live:
             problem = f"skipped: task {found.last_token} has not ended"
-            return await self._store(_bounded(replace(found, next_time=following, last_problem=problem)))
-        token = await self._submit(found, due)
+            return await self._store(replace(found, next_time=following, last_problem=problem).bounded())
+        token = token or await self._submit(found, due)
         ran = replace(found, last_time=time.time(), last_token=token, last_problem=problem, run_count=found.run_count + 1)
         self._unsure.add(found.key)  # until it is stored
-        ran = await self._store(_bounded(replace(ran, next_time=following)))
+        ran = await self._store(replace(ran, next_time=following).bounded())
         self._unsure.discard(found.key)
         return ran
 
     async def _submit(self, found: Schedule, due: float) -> str:
-        run = f"{found.schedule_id}:{due:.3f}"
-        if token := self._has_run(found, due):
-            return token
-        spec = self._spec(found, run)
+        run = found.run_tag(due)
+        quotas = self._keyring.alive(found.key_id, time.time()).quotas
         try:
-            token, _ = await start_task(self._service, spec, found.tenant, idempotency_key=f"schedule:{run}", quotas=found.quotas)
+            token, _ = await start_task(
+                self._service, self._spec(found, run), found.tenant, idempotency_key=f"schedule:{run}", quotas=quotas
+            )
         except ConflictError as error:  # it was started just before the spec was changed
             return error.metadata["token"]
         return token
 
-    def _has_run(self, found: Schedule, due: float) -> str:
-        """The task of this due time, if a daemon before, or a commit that failed, may have left one: a failed task's key is free."""
+    async def _earlier_run(self, found: Schedule, due: float) -> str:
+        """Return the task of this due time, if a daemon before, or a commit that failed, may have left one.
+
+        Its idempotency key does not tell: that of a task that has failed is free again.
+        """
         if found.key not in self._unsure:
             return ""
-        wanted = Filter(found.tenant, tags={DUE_TAG: f"{found.schedule_id}:{due:.3f}"}, created_after_time=due - 1.0)
-        tasks = self._service.store.select(wanted, None, 1)
+        wanted = Filter(found.tenant, tags={DUE_TAG: found.run_tag(due)}, created_after_time=due - 1.0)
+        tasks = await asyncio.to_thread(self._service.store.select, wanted, None, 1)
         return tasks[0].token if tasks else ""
+
+    def _key_problem(self, found: Schedule, now: float) -> str:
+        try:
+            self._keyring.alive(found.key_id, now)
+        except AuthenticationError as error:
+            return f"paused: key {found.key_id} put it, and {error.message}; resume it with another key"
+        return ""
 
     def _spec(self, found: Schedule, run: str) -> TaskSpec:
         spec = self._opened(found)
@@ -232,7 +279,7 @@ class Schedules:
                     continue
                 try:
                     spec = seal(self._service, self._opened(found), found.schedule_id, found.tenant)
-                    await self._store(replace(found, spec=spec))
+                    await self._define(replace(found, spec=spec))
                 except TaskmeterError as error:
                     log.warning("schedule %s is not sealed with the newest key: %s", found.name, error)
 
@@ -247,16 +294,31 @@ class Schedules:
             log.warning("schedule %s: %s", found.name, problem)
         self._found[key] = replace(found, last_problem=problem)  # in memory only: the store may be what refuses
 
+    async def _define(self, schedule: Schedule) -> Schedule:
+        """Store what the user has changed: in the file first, so that it is never behind."""
+        await self._write_file({**self._found, schedule.key: schedule})
+        stored = await self._store(schedule)
+        self._file_behind = False
+        return stored
+
     async def _store(self, schedule: Schedule) -> Schedule:
         await self._service.store.schedules.put(schedule)
+        self._file_behind = True
         self._found[schedule.key] = schedule
         self._retry_at.pop(schedule.key, None)
         self._wake.set()
         return schedule
 
+    async def _write_file(self, found: Mapping[tuple[str, str], Schedule]) -> None:
+        if self._service.schedule_file is not None:
+            await asyncio.to_thread(self._service.schedule_file.save, list(found.values()))
+        self._file_behind, self._file_time = False, time.monotonic()
 
-def _bounded(schedule: Schedule) -> Schedule:
-    """Nothing more is due after the end, or when it has run as often as it may."""
-    ended = schedule.end_time and schedule.next_time >= schedule.end_time
-    spent = schedule.max_runs and schedule.run_count >= schedule.max_runs
-    return replace(schedule, next_time=0.0) if ended or spent else schedule
+    async def _catch_up(self) -> None:
+        """Bring the file to what has run: what it lacks is found out from the tasks, as long as those are kept."""
+        async with self._lock:
+            try:
+                await self._write_file(self._found)
+            except TaskmeterError as error:
+                log.warning("%s; should the database be lost, it is not known how far they are", error.message)
+                self._file_time = time.monotonic()

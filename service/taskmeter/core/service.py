@@ -23,7 +23,9 @@ from taskmeter.model.task import Attach, Target, Task
 from taskmeter.model.usage import Tariff
 
 if TYPE_CHECKING:
-    from taskmeter.core.keep_queues import QueueFile
+    from taskmeter.core.side_file import SideFile
+    from taskmeter.model.queue import Queue
+    from taskmeter.model.schedule import Schedule
 
 ENDED_CACHE_COUNT = 1024
 
@@ -82,8 +84,10 @@ class Service:
         """Held by whoever locks several tasks at once, and taken before any of theirs."""
         self.queue_lock = asyncio.Lock()
         """Held while a queue's definition changes."""
-        self.queue_file: QueueFile | None = None
+        self.queue_file: SideFile[Queue] | None = None
         """If set, where definitions of queues are kept besides the store."""
+        self.schedule_file: SideFile[Schedule] | None = None
+        """And schedules."""
         self.records_lock = asyncio.Lock()
         """Held while the record of an ended task is written; that of a live one belongs to its entry's lock."""
         self.due_timer: asyncio.TimerHandle | None = None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from taskmeter.model.key import NO_QUOTAS, Quotas
 from taskmeter.model.task import TaskSpec
 
 SCHEDULE_TAG = "taskmeter.schedule"
@@ -59,8 +58,8 @@ class Schedule:
     """Nothing is due from then on; Unix seconds, 0 = never."""
     max_runs: int = 0
     """0 = no bound."""
-    quotas: Quotas = NO_QUOTAS
-    """Of the key that put it."""
+    key_id: str = ""
+    """Of the key that put it: its quotas bound the tasks, and they end with it."""
     paused: bool = False
     create_time: float = 0.0
     next_time: float = 0.0
@@ -79,3 +78,21 @@ class Schedule:
     @property
     def active(self) -> bool:
         return bool(self.next_time) and not self.paused
+
+    def bounded(self) -> Schedule:
+        """Return it with nothing more due, if it is at its end or has run as often as it may."""
+        ended = self.end_time and self.next_time >= self.end_time
+        spent = self.max_runs and self.run_count >= self.max_runs
+        return replace(self, next_time=0.0) if ended or spent else self
+
+    def run_tag(self, due: float) -> str:
+        """Name the run of a due time."""
+        return f"{self.schedule_id}:{due:.3f}"
+
+    def due_of(self, tag: str) -> float:
+        """Return the due time of a run by its name; 0 = it is of no due time of this schedule."""
+        schedule_id, _, due = tag.partition(":")
+        try:
+            return float(due) if schedule_id == self.schedule_id else 0.0
+        except ValueError:
+            return 0.0

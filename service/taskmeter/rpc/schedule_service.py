@@ -8,7 +8,7 @@ from taskmeter.core.due_times import cron_problem, timezone_problem
 from taskmeter.core.schedules import Schedules
 from taskmeter.model.schedule import DUE_TAG, SCHEDULE_TAG, MissedRuns, Overlap, Schedule, Timing
 from taskmeter.rpc.auth import Caller
-from taskmeter.rpc.convert.checks import MAX_NAME_BYTES, MAX_SECONDS, Checks
+from taskmeter.rpc.convert.checks import MAX_MAP_KEYS, MAX_NAME_BYTES, MAX_SECONDS, Checks
 from taskmeter.rpc.convert.spec import spec_from_message
 from taskmeter.rpc.methods import Method, Read, Write
 from taskmeter.v1 import schedule_service_pb2 as pb
@@ -18,6 +18,9 @@ MAX_PAGE_SIZE = 1000
 DEFAULT_MISSED = 10
 MAX_MISSED = 1000
 MOST_RUNS = 2**31 - 1
+MAX_SPEC_BYTES = 128 * 1024
+"""All schedules are in memory, and in one file besides the store."""
+OWN_TAGS = (SCHEDULE_TAG, DUE_TAG)
 
 
 class ScheduleServicer:
@@ -45,7 +48,11 @@ class ScheduleServicer:
         _check_timing(checks, request.timing)
         if request.spec.HasField("attach"):
             checks.add("spec.attach", "cannot be started again and again")
-        for tag in (SCHEDULE_TAG, DUE_TAG):
+        if request.spec.ByteSize() > MAX_SPEC_BYTES:
+            checks.add("spec", f"is larger than {MAX_SPEC_BYTES} bytes; have the command read the rest from a file")
+        if len(request.spec.tags) > MAX_MAP_KEYS - len(OWN_TAGS):
+            checks.add("spec.tags", f"has more than {MAX_MAP_KEYS - len(OWN_TAGS)} keys; the schedule sets {len(OWN_TAGS)} more")
+        for tag in OWN_TAGS:
             if tag in request.spec.tags:
                 checks.add("spec.tags", f"{tag} is set by the schedule")
         checks.done()
@@ -61,7 +68,7 @@ class ScheduleServicer:
             overlap=Overlap(timing.overlap or Overlap.ALLOW),
             end_time=timing.end_time,
             max_runs=timing.max_run_count,
-            quotas=caller.quotas,
+            key_id=caller.key_id,
         )
         return pb.PutScheduleResponse(schedule=_message(await self._schedules.put(wanted)))
 
@@ -83,11 +90,11 @@ class ScheduleServicer:
         return pb.GetScheduleResponse(schedule=_message(self._schedules.find(caller.tenant, request.name)))
 
     async def pause(self, request: pb.PauseScheduleRequest, caller: Caller) -> pb.PauseScheduleResponse:
-        found = await self._schedules.set_pause(caller.tenant, request.name, paused=True)
+        found = await self._schedules.set_pause(caller.tenant, request.name, paused=True, key_id=caller.key_id)
         return pb.PauseScheduleResponse(schedule=_message(found))
 
     async def resume(self, request: pb.ResumeScheduleRequest, caller: Caller) -> pb.ResumeScheduleResponse:
-        found = await self._schedules.set_pause(caller.tenant, request.name, paused=False)
+        found = await self._schedules.set_pause(caller.tenant, request.name, paused=False, key_id=caller.key_id)
         return pb.ResumeScheduleResponse(schedule=_message(found))
 
     async def delete(self, request: pb.DeleteScheduleRequest, caller: Caller) -> pb.DeleteScheduleResponse:
@@ -95,7 +102,13 @@ class ScheduleServicer:
         return pb.DeleteScheduleResponse()
 
     async def run(self, request: pb.RunScheduleRequest, caller: Caller) -> pb.RunScheduleResponse:
-        return pb.RunScheduleResponse(schedule=_message(await self._schedules.run_now(caller.tenant, request.name)))
+        checks = Checks()
+        checks.text("idempotency_key", request.idempotency_key)
+        checks.done()
+        found, token, existing = await self._schedules.run_now(
+            caller.tenant, request.name, idempotency_key=request.idempotency_key, quotas=caller.quotas
+        )
+        return pb.RunScheduleResponse(schedule=_message(found), token=token, existing=existing)
 
 
 def _check_timing(checks: Checks, timing: pb.ScheduleTiming) -> None:
@@ -147,4 +160,5 @@ def _message(found: Schedule) -> pb.Schedule:
         last_token=found.last_token,
         last_problem=found.last_problem,
         run_count=found.run_count,
+        key_id=found.key_id,
     )

@@ -58,9 +58,9 @@ class RpcServer:
         admin: AdminServicer,
         streams: EventStreams,
     ) -> None:
-        servicers = (tasks, files, queues, schedules, admin)
-        for descriptor, servicer in zip(_SERVICES, servicers, strict=True):
-            router.add(descriptor, servicer.methods())
+        methods = (tasks.methods(), files.methods(), queues.methods(), schedules.methods(), admin.methods())
+        for descriptor, found in zip(_SERVICES, methods, strict=True):
+            router.add(descriptor, found)
         self._streams = streams
         self._files = files
         self._health = health.aio.HealthServicer()

@@ -10,8 +10,8 @@ from typing import Any
 import apsw
 
 from taskmeter.core.ports import Codec
-from taskmeter.model.key import Quotas
 from taskmeter.model.schedule import MissedRuns, Overlap, Schedule, Timing
+from taskmeter.model.task import TaskSpec
 from taskmeter.stores.failure import reads
 
 
@@ -35,22 +35,30 @@ class SqliteSchedules:
     @reads
     def load(self) -> list[Schedule]:
         rows: list[Any] = self._read.execute(self._queries["schedules"]).fetchall()
-        return [self._decode(*row) for row in rows]
+        return [schedule_of(row[0], row[1], self._codec.decode_spec(row[2]), json.loads(row[3])) for row in rows]
 
     async def put(self, schedule: Schedule) -> None:
-        columns = {"tenant", "name", "spec"}
-        detail = {field.name: getattr(schedule, field.name) for field in fields(schedule) if field.name not in columns}
-        detail["timing"], detail["quotas"] = asdict(schedule.timing), asdict(schedule.quotas)
-        values = (schedule.tenant, schedule.name, self._codec.encode_spec(schedule.spec), json.dumps(detail))
+        text = json.dumps(detail_of(schedule))
+        values = (schedule.tenant, schedule.name, self._codec.encode_spec(schedule.spec), text)
         await self._in_transaction(lambda: self._write.execute(self._queries["put_schedule"], values))
 
     async def delete(self, tenant: str, name: str) -> None:
         await self._in_transaction(lambda: self._write.execute(self._queries["delete_schedule"], (tenant, name)))
 
-    def _decode(self, tenant: str, name: str, spec: bytes, text: str) -> Schedule:
-        detail: dict[str, Any] = json.loads(text)
-        detail["timing"] = Timing(**detail["timing"])
-        detail["quotas"] = Quotas(**detail["quotas"])
-        detail["missed_runs"] = MissedRuns(detail["missed_runs"])
-        detail["overlap"] = Overlap(detail["overlap"])
-        return Schedule(tenant=tenant, name=name, spec=self._codec.decode_spec(spec), **detail)
+
+def detail_of(schedule: Schedule) -> dict[str, Any]:
+    """Return all but tenant, name and spec, for JSON."""
+    columns = {"tenant", "name", "spec"}
+    detail = {field.name: getattr(schedule, field.name) for field in fields(schedule) if field.name not in columns}
+    detail["timing"] = asdict(schedule.timing)
+    return detail
+
+
+def schedule_of(tenant: str, name: str, spec: TaskSpec, detail: dict[str, Any]) -> Schedule:
+    """Put a schedule together again. Raises `KeyError`, `TypeError` or `ValueError` if `detail` is of no schedule."""
+    typed = {
+        "timing": Timing(**detail["timing"]),
+        "missed_runs": MissedRuns(detail["missed_runs"]),
+        "overlap": Overlap(detail["overlap"]),
+    }
+    return Schedule(tenant=tenant, name=name, spec=spec, **{**detail, **typed})
