@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     Column("SCHEDULE", flexible=True),
-    Column("WHEN", flexible=True),
+    Column("WHEN"),
     Column("STATE"),
     Column("NEXT", right=True),
     Column("LAST", right=True),
     Column("RUNS", right=True),
-    Column("LAST TASK"),
-    Column("PROBLEM", flexible=True, rank=2),
+    Column("LAST TASK", rank=1),
+    Column("PROBLEM", flexible=True),
 ]
 POLICIES = {"once": "MISSED_RUNS_RUN_ONCE", "skip": "MISSED_RUNS_SKIP", "all": "MISSED_RUNS_RUN_ALL"}
 
@@ -96,6 +96,8 @@ def put(
 
     if [every_seconds, at_time, cron].count(None) != 2:
         raise click.UsageError("give one of --every, --at, --cron")
+    if command[0].startswith("-"):
+        raise click.UsageError(f"options, such as {command[0]}, come before SCHEDULE: what follows it is the command")
     if idempotency_key:
         raise click.UsageError("a schedule has keys of its own; leave out --idempotency-key")
     timing = ScheduleTiming(

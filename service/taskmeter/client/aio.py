@@ -396,7 +396,8 @@ class Client(ClientBase):
     async def run_schedule(self, name: str, *, idempotency_key: str = "") -> ScheduleRun:
         """Start a task of the schedule at once; with the same idempotency key again, no second one."""
         request = schedule_service_pb2.RunScheduleRequest(name=name, idempotency_key=idempotency_key)
-        return ScheduleRun.of(await self._call(methods.RUN_SCHEDULE, request))
+        response = await self._call(methods.RUN_SCHEDULE, request)
+        return ScheduleRun.of(response)
 
     async def delete_schedule(self, name: str) -> None:
         """Forget a schedule; its tasks stay."""

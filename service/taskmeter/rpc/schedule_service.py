@@ -124,7 +124,9 @@ def _check_timing(checks: Checks, timing: pb.ScheduleTiming) -> None:
     elif which == "cron" and (problem := cron_problem(timing.cron)):
         checks.add("timing.cron", problem)
     checks.text("timing.timezone", timing.timezone)
-    if problem := timezone_problem(timing.timezone or "UTC"):
+    if timing.timezone and which != "cron":
+        checks.add("timing.timezone", "is of cron only")
+    elif problem := timezone_problem(timing.timezone or "UTC"):
         checks.add("timing.timezone", problem)
     checks.instant("timing.end_time", timing.end_time)
     checks.count("timing.max_run_count", timing.max_run_count, most=MOST_RUNS)
