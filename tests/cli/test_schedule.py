@@ -32,7 +32,8 @@ def test_schedules_are_put_shown_paused_resumed_run_and_removed(daemon):
 def test_what_cannot_be_meant_is_said(shared_daemon):
     wrong = {
         ("--every", "1s", "--at", "2040-01-01", "x", "true"): "give one of --every, --at, --cron",
-        ("--every", "1s", "x", "--tag", "a=b", "true"): "come before SCHEDULE",
+        ("--every", "1s", "x", "--tag", "a=b", "true"): "options come before it",
+        ("--every", "1s", "x", "--"): "what follows SCHEDULE is the command",
         ("--at", "tomorrow", "x", "true"): "such as 2030-01-31T18:00",
         ("--cron", "61 * * * *", "x", "true"): "bad minute; such as '30 2 * * 1-5'",
         ("--cron", "* * * * *", "--timezone", "Mars/X", "x", "true"): "such as Europe/Berlin",

@@ -96,8 +96,9 @@ def put(
 
     if [every_seconds, at_time, cron].count(None) != 2:
         raise click.UsageError("give one of --every, --at, --cron")
-    if command[0].startswith("-"):
-        raise click.UsageError(f"options, such as {command[0]}, come before SCHEDULE: what follows it is the command")
+    command = command[command[0] == "--" :]
+    if not command or command[0].startswith("-"):
+        raise click.UsageError("what follows SCHEDULE is the command; options come before it")
     if idempotency_key:
         raise click.UsageError("a schedule has keys of its own; leave out --idempotency-key")
     timing = ScheduleTiming(
