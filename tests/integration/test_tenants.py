@@ -84,7 +84,7 @@ def _start_task(calls: Calls, stranger: str, token: str) -> None:
 def _terminate_tasks(calls: Calls, stranger: str, token: str) -> None:
     ours = calls.StartTask(spec={"command": {"argv": ["sleep", "30"]}}).token
     assert ours not in calls.TerminateTasks(all=True, key=stranger).tokens
-    calls.Terminate(token=ours, immediate=True)  # would be refused if it had been stopped
+    assert not calls.Terminate(token=ours, immediate=True).already_stopping
 
 
 def _server_info(calls: Calls, stranger: str, token: str) -> None:

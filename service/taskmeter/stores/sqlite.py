@@ -27,7 +27,7 @@ from taskmeter.errors import LimitError, OutOfRangeError, TaskmeterError, Unavai
 from taskmeter.model.queue import Queue
 from taskmeter.model.task import Task
 from taskmeter.stores.ballast import Ballast
-from taskmeter.stores.damage import DAMAGE, DamagedStoreError, looks_cut
+from taskmeter.stores.damage import DAMAGE, Damage, DamagedStoreError, looks_cut
 from taskmeter.stores.failure import Failure, describe, kind_of, reads
 from taskmeter.stores.frames import split_frames
 from taskmeter.stores.migrate import migrate
@@ -90,7 +90,7 @@ class SqliteStore:
         self._path = path
         self._secure_delete = secure_delete
         self._records = TaskRecords(self._queries, codec.decode_spec)
-        self._on_damage: Callable[[str], None] = lambda _: None
+        self._on_damage: Callable[[Damage], None] = lambda _: None
         self._live: list[Task] | None = None
         self._connections: list[apsw.Connection] = []
         try:
@@ -136,7 +136,7 @@ class SqliteStore:
         except (ValueError, TypeError, KeyError) as error:  # a row that cannot be decoded
             raise DamagedStoreError(f"the database {self._path} holds what was never written: {error!r}") from error
 
-    def set_on_damage(self, on_damage: Callable[[str], None]) -> None:
+    def set_on_damage(self, on_damage: Callable[[Damage], None]) -> None:
         """Have `on_damage(what)` called once on the loop when the database turns out to be damaged; commits fail from then on."""
         self._on_damage = on_damage
 
@@ -371,7 +371,7 @@ class SqliteStore:
             self._stop(error)
             if kind is Failure.DAMAGED:
                 assert self._loop is not None
-                self._loop.call_soon_threadsafe(self._damaged, describe(error))
+                self._loop.call_soon_threadsafe(self._damaged, Damage(describe(error), may_be_misread=True))
         return UnavailableError(
             self._broken or "the store could not be written", reason="STORE_UNAVAILABLE", retry_after_seconds=1.0
         )
@@ -383,7 +383,7 @@ class SqliteStore:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def _damaged(self, what: str) -> None:
+    def _damaged(self, what: Damage) -> None:
         on_damage, self._on_damage = self._on_damage, lambda _: None
         self._broken = "the store is damaged and about to be built anew; running tasks are not affected"
         on_damage(what)
@@ -393,7 +393,7 @@ class SqliteStore:
         try:
             return self._reading.execute(statement, values).fetchall()
         except DAMAGE as error:
-            self._damaged(str(error))
+            self._damaged(Damage(describe(error), may_be_misread=True))
             raise DamagedStoreError("the database is damaged", hint="try again in a moment: it is built anew") from error
 
     def _meta(self, key: str) -> Any:
@@ -404,7 +404,7 @@ class SqliteStore:
         try:
             return [decode_task(row, self._codec.decode_spec) for row in rows]
         except (ValueError, TypeError, KeyError) as error:  # pages have no checksums: what was overwritten may still be read
-            self._damaged(f"it holds what was never written: {error!r}")
+            self._damaged(Damage(f"it holds what was never written: {error!r}", may_be_misread=False))
             raise DamagedStoreError("the database is damaged", hint="try again in a moment: it is built anew") from error
 
     def _task(self, query: str, values: tuple[Any, ...]) -> Task | None:
