@@ -5,7 +5,6 @@ Nothing of the path from the transaction to the socket is another than the daemo
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 import time
@@ -82,7 +81,7 @@ async def main(directory: str, key: str) -> None:
         TaskServicer(service, streams),
         FileServicer(service),
         QueueServicer(service),
-        AdminServicer(service, keyring, facts, lambda: [], lambda: ""),
+        AdminServicer(service, keyring, facts, list, lambda: ""),
         streams,
     )
     now = time.time()
