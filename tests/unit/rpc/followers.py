@@ -49,6 +49,8 @@ class Follower:
         self.reads = asyncio.Event()
         self.reads.set()
         self.messages: list[pb.StreamEventsResponse] = []
+        self.stall_after = 0
+        """Stops to read after so many messages; 0 = does not."""
         self.error: TaskmeterError | None = None
         self._streams = streams
         self._caller = Caller(Key("k", tenant, ALL_SCOPES, b""))
@@ -64,6 +66,8 @@ class Follower:
         """Called by the stream, as gRPC's is: returns once the subscriber has room."""
         await self.reads.wait()
         self.messages.append(pb.StreamEventsResponse.FromString(message))
+        if len(self.messages) == self.stall_after:
+            self.reads.clear()
 
     @property
     def seqs(self) -> list[int]:
