@@ -1,4 +1,6 @@
-"""What the fan-out is compared with: grpc.aio on uvloop, a queue per subscriber, one message per event: `onebyone.py DIRECTORY KEY`.
+"""What the fan-out is compared with: grpc.aio on uvloop, a queue per subscriber, one message per event.
+
+`onebyone.py DIRECTORY KEY`; prints "ready".
 
 The events are encoded once, kept nowhere, and of the same size; a subscriber that lags 1,000 events holds the producer.
 """

@@ -1,6 +1,6 @@
 """A pace of events, and what is measured beside it; commands come as lines on stdin.
 
-`produce EVENTS_PER_SECOND SECONDS BLOCK_EVENTS`: at a steady pace, or as fast as it goes if the pace is 0; answers with one JSON line
+`produce EVENTS_PER_SECOND SECONDS BLOCK_EVENTS`: at a steady pace, or as fast as it goes if the pace is 0; answers with JSON
 {"cpu_seconds", "seconds", "events", "stamps"}; the stamps are [last seq, monotonic ns at which it was committed].
 """
 

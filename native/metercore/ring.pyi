@@ -1,4 +1,4 @@
-"""The newest framed events in one piece of memory, from which any number of readers take theirs with a copy per reader at most."""
+"""The newest framed events in one piece of memory, from which any number of readers copy what is theirs."""
 
 class EventRing:
     """The newest events of a sequence, as frames that are sent as they are.
@@ -7,8 +7,8 @@ class EventRing:
     an event larger than it is not kept, nor is anything before it.
 
     >>> ring = EventRing(4096)
-    >>> ring.append(1, b"\\x01\\x04", (b"one,", b"two,"), "default", "a", {})
-    >>> ring.append(3, b"\\x01", (b"three,",), "default", "b", {"colour": "red"})
+    >>> ring.append(1, bytes([1, 4]), (b"one,", b"two,"), "default", "a", {})
+    >>> ring.append(3, bytes([1]), (b"three,",), "default", "b", {"colour": "red"})
     >>> ring.join(1, 100, 0b10, "default", frozenset(), {})
     (b'one,three,', 3, ('a', 'b'))
     >>> ring.join(1, 100, 0b10010, "default", frozenset({"a"}), {})
@@ -31,7 +31,7 @@ class EventRing:
     ) -> None:
         """Append a block: events of one task with consecutive seqs, the first of which is above every one before.
 
-        `kinds` has one number from 0 to 63 per frame. Raises `ValueError`, and then nothing has changed.
+        `kinds` has one number from 0 to 63 per frame. Raises `ValueError` or `TypeError`, and then nothing has changed.
         """
     def join(
         self, from_seq: int, most_bytes: int, kinds: int, tenant: str, tokens: frozenset[str], tags: dict[str, str]

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The newest framed events in one piece of memory, from which any number of readers take theirs with a copy per reader at most."""
+"""The newest framed events in one piece of memory, from which any number of readers copy what is theirs."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -23,8 +23,8 @@ cdef class EventRing:
     an event larger than it is not kept, nor is anything before it.
 
     >>> ring = EventRing(4096)
-    >>> ring.append(1, b"\\x01\\x04", (b"one,", b"two,"), "default", "a", {})
-    >>> ring.append(3, b"\\x01", (b"three,",), "default", "b", {"colour": "red"})
+    >>> ring.append(1, bytes([1, 4]), (b"one,", b"two,"), "default", "a", {})
+    >>> ring.append(3, bytes([1]), (b"three,",), "default", "b", {"colour": "red"})
     >>> ring.join(1, 100, 0b10, "default", frozenset(), {})
     (b'one,three,', 3, ('a', 'b'))
     >>> ring.join(1, 100, 0b10010, "default", frozenset({"a"}), {})
@@ -110,7 +110,7 @@ cdef class EventRing:
                dict tags not None):
         """Append a block: events of one task with consecutive seqs, the first of which is above every one before.
 
-        `kinds` has one number from 0 to 63 per frame. Raises `ValueError`, and then nothing has changed.
+        `kinds` has one number from 0 to 63 per frame. Raises `ValueError` or `TypeError`, and then nothing has changed.
         """
         cdef Py_ssize_t number = len(frames), place
         cdef uint64_t needed = 0

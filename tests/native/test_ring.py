@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from metercore.ring import EventRing
 
-TENANTS, TOKENS, TAGS = ("one", "two"), ("a", "b", "c"), ({}, {"x": "1"}, {"x": "1", "y": "2"})
+TENANTS, TOKENS = ("one", "two"), ("a", "b", "c")
+TAGS: tuple[dict[str, str], ...] = ({}, {"x": "1"}, {"x": "1", "y": "2"})
 Block = tuple[str, str, dict[str, str], list[tuple[int, int]]]
 BLOCKS = st.lists(
     st.tuples(

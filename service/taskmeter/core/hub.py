@@ -8,7 +8,7 @@ from taskmeter.core.ports import Block, Store
 
 
 class Hub:
-    """Passes committed blocks on; lives on the loop. Who follows the sequence keeps or reads the rest itself: see rpc/fanout.py."""
+    """Passes committed blocks on; lives on the loop. Who follows the sequence keeps what it needs: see rpc/fanout.py."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

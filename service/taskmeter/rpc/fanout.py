@@ -1,9 +1,9 @@
-"""From the hub to the streams: the newest events natively in memory, one tick for all, bytes joined once for all that are in step.
+"""From the hub to the streams: the newest events natively in memory, one tick for all, bytes joined once for all in step.
 
-A subscriber is a cursor. Those with the same filter share a feed, which is due when a block of its tokens or its tenant comes. A tick
-wakes the streams of all feeds that are due, a few per turn of the loop, so that calls are served between them; the next tick comes
-at once when all was quiet, and under load late enough that the streams take half of the time at most: what waits is then sent in
-fewer, larger messages. Nothing here waits for a stream, and nothing is kept for one.
+A subscriber is a cursor. Those with the same filter share a feed, which is due when a block of its tokens or its tenant comes.
+A tick wakes the streams of all feeds that are due, a few per turn of the loop, so that calls are served between them. The next
+tick comes at once when all was quiet, and under load late enough that ticks take half of the time at most: what waits is then
+sent in fewer, larger messages. Nothing here waits for a stream, and nothing is kept for one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Feed:
         self._kinds = sum(1 << kind for kind in wanted.kinds)
 
     def take(self, sent_seq: int) -> Piece | None:
-        """Return what follows `sent_seq`, or None if nothing has been committed after it. Raises `OutOfRangeError` EVENTS_COMPACTED."""
+        """Return what follows `sent_seq`, or None if nothing does yet. Raises `OutOfRangeError` EVENTS_COMPACTED."""
         fanout = self._fanout
         head = fanout.hub.head_seq
         if sent_seq >= head:

@@ -104,16 +104,14 @@ class World:
         """Accept a task that is, as far as anybody is told, running."""
         now = time.time()
         spec = TaskSpec(argv=("true",), tags=dict(tags or {}))
-        task = Task(
-            token=new_token(), spec=spec, spec_hash=b"h", create_time=now, queued_time=now, tags=spec.tags, tenant=tenant
-        )
+        task = Task(token=new_token(), spec=spec, spec_hash=b"h", create_time=now, queued_time=now, tags=spec.tags, tenant=tenant)
         change = change_of(task, [], spec=self.codec.encode_spec(spec))
         await self._commit(replace(change, task=replace(task, state=State.RUNNING)))
         return self.tasks[-1]
 
     async def say(self, task: Task, kinds: str = "m", size_bytes: int = 20) -> None:
         """Commit a block: "m" is a change of metadata, "s" one of state."""
-        said = {
+        said: dict[str, MetadataChanged | StateChanged] = {
             "m": MetadataChanged({}, {"k": "x" * size_bytes}),
             "s": StateChanged(State.RUNNING, State.RUNNING, Outcome.UNSPECIFIED, "", None),
         }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +31,7 @@ async def test_g8_resuming_at_one_below_and_one_above_the_first_kept_and_in_the_
     await world.compact(5)
     assert (world.store.first_seq, world.service.hub.head_seq) == (5, 10)
 
-    async def outcome(**start: object) -> tuple[str, dict[str, str]] | list[int]:
+    async def outcome(**start: Any) -> tuple[str, dict[str, str]] | list[int]:
         follower = world.follow(**start)
         await wait_until_async(lambda: follower.error or follower.reached >= 10, "it is through")
         await follower.close()
@@ -182,7 +184,7 @@ async def test_the_loop_has_a_turn_between_every_few_streams_of_a_tick(world: Wo
     await world.say(task)
     look()
     await wait_until_async(lambda: counts[-1] == len(followers), "all have it")
-    steps = [after - before for before, after in zip(counts, counts[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(counts)]
     assert max(steps) <= fanout.STREAMS_PER_TURN
     for each in followers:
         await each.close()

@@ -20,7 +20,8 @@ from tests.waiting import wait_until_async
 
 STEPS_PER_HISTORY = 50
 HISTORIES = max(1, int(os.environ.get("STEPS", "1000")) // STEPS_PER_HISTORY)
-TENANTS, TAGS = ("default", "other"), ({}, {"colour": "red"}, {"colour": "blue"})
+TENANTS = ("default", "other")
+TAGS: tuple[dict[str, str], ...] = ({}, {"colour": "red"}, {"colour": "blue"})
 
 
 class Subscriber:
