@@ -460,7 +460,8 @@ class SqliteStore:
     @reads
     def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
         if token:
-            values: tuple[Any, ...] = (token, from_seq, limit)
+            # The task's block before from_seq may hold it, or end before it: then one more is needed.
+            values: tuple[Any, ...] = (token, from_seq, limit + 1)
             rows = self._rows(self._queries["read_blocks_of_task"], values)
         else:
             # The block that holds from_seq may begin before it.
@@ -475,7 +476,7 @@ class SqliteStore:
                 hint="start again with snapshot_first",
             )
         blocks = (Block(r[0], r[1], r[2], json.loads(r[3]), r[4], split_frames(r[5]), r[6]) for r in rows)
-        return [block for block in blocks if block.last_seq >= from_seq]
+        return [block for block in blocks if block.last_seq >= from_seq][:limit]
 
     async def close(self) -> None:
         self._jobs.put(None)
