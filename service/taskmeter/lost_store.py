@@ -1,6 +1,8 @@
 """What the daemon does when its database is missing or damaged: put it aside, build a new one from the task directories, go on.
 
-What was only misread is opened again. The file `rebuilding` stands from before the new database exists until it is complete, so that a daemon which dies meanwhile
+What was only misread is opened again.
+
+The file `rebuilding` stands from before the new database exists until it is complete, so that a daemon which dies meanwhile
 begins again instead of serving half of the tasks. `rebuilt.json` says afterwards what happened; `taskmeter doctor` shows it.
 """
 

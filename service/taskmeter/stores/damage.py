@@ -56,7 +56,7 @@ def is_sound(path: Path) -> bool:
     try:
         connection = apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            return connection.execute("PRAGMA quick_check(1)").get == "ok"
+            return bool(connection.execute("PRAGMA quick_check(1)").get == "ok")
         finally:
             connection.close()
     except apsw.Error:
