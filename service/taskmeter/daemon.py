@@ -61,6 +61,7 @@ from taskmeter.rpc.task_service import TaskServicer
 from taskmeter.sealing import load_sealer
 from taskmeter.settings import Settings, plain_text_on_the_network, reload_tariffs
 from taskmeter.stores.audit_file import AuditFile
+from taskmeter.stores.damage import Damage
 from taskmeter.stores.keyfile import KeyFile
 from taskmeter.stores.queuefile import queues_json
 from taskmeter.stores.schedulefile import schedules_json
@@ -294,7 +295,7 @@ async def _serve(settings: Settings) -> int:
     loop.add_signal_handler(
         signal.SIGHUP, _reload, settings, service, parts.keyring
     )  # a terminal that closes does not end a daemon
-    damage: list[str] = []
+    damage: list[Damage] = []
     parts.store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
 
     await _take_over(state_dir, service, parts.loss)
@@ -309,7 +310,8 @@ async def _serve(settings: Settings) -> int:
     if settings.auto:
         background.append(loop.create_task(_leave_when_idle(settings, parts, activity, stopping)))
     await stopping.wait()
-    await _end_work_first(settings, service, stopping)
+    if not damage:
+        await _end_work_first(settings, service, stopping)
 
     for each in background:
         each.cancel()
@@ -366,13 +368,13 @@ async def _take_over(state_dir: Path, service: Service, loss: Loss | None) -> No
     await recover(service)
 
 
-def _on_damage(state_dir: Path, damage: list[str], stopping: asyncio.Event, what: str) -> None:
+def _on_damage(state_dir: Path, damage: list[Damage], stopping: asyncio.Event, what: Damage) -> None:
     """Leave in order, to start again with a new database; unless that was tried just before."""
     if may_start_again(state_dir):
         damage.append(what)
         stopping.set()
     else:
-        log.error("the database is damaged once more (%s): look at the disk, then restart the daemon; tasks run on", what)
+        log.error("the database is damaged once more (%s): look at the disk, then restart the daemon; tasks run on", what.text)
 
 
 def _announce(state_dir: Path, targets: list[str], start_time: float) -> None:

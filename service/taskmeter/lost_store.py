@@ -1,5 +1,7 @@
 """What the daemon does when its database is missing or damaged: put it aside, build a new one from the task directories, go on.
 
+What was only misread is opened again.
+
 The file `rebuilding` stands from before the new database exists until it is complete, so that a daemon which dies meanwhile
 begins again instead of serving half of the tasks. `rebuilt.json` says afterwards what happened; `taskmeter doctor` shows it.
 """
@@ -18,7 +20,7 @@ from typing import NoReturn
 from taskmeter.core.ports import Codec
 from taskmeter.core.rebuild import rebuild
 from taskmeter.core.service import Service
-from taskmeter.stores.damage import DamagedStoreError, put_aside
+from taskmeter.stores.damage import Damage, DamagedStoreError, is_sound, put_aside
 from taskmeter.stores.queuefile import QUEUES_NAME
 from taskmeter.stores.schedulefile import SCHEDULES_NAME
 from taskmeter.stores.sqlite import SqliteStore
@@ -89,10 +91,18 @@ def may_start_again(state_dir: Path) -> bool:
     return not 0 <= time.time() - last < TOO_SOON_SECONDS
 
 
-def start_again(state_dir: Path, what: str) -> NoReturn:
-    """Put the database aside and become a fresh daemon, in the same process: for its parent and its shims nothing changes."""
-    _lose(state_dir, f"the database was damaged while it was used: {what}")
-    log.error("the database is damaged (%s); the daemon starts anew and builds another one", what)
+def start_again(state_dir: Path, what: Damage) -> NoReturn:
+    """Become a fresh daemon, in the same process: for its parent and its shims nothing changes.
+
+    The database is put aside if it is damaged indeed: a disk that failed to read once looks just the same to who was reading.
+    """
+    if what.may_be_misread and is_sound(state_dir / DATABASE):
+        log.error(
+            "the database seemed damaged (%s), but is sound when it is read again: the daemon starts anew with it", what.text
+        )
+    else:
+        _lose(state_dir, f"the database was damaged while it was used: {what.text}")
+        log.error("the database is damaged (%s); the daemon starts anew and builds another one", what.text)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # no shell is meant
 
 

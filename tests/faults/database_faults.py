@@ -50,7 +50,8 @@ FAULTS = (
     Fault(WRITE, errno.EIO),
     Fault(WRITE, errno.EDQUOT),
     Fault(WRITE, errno.EROFS),
-    Fault(READ, errno.ESTALE),  # EIO is a damaged file to SQLite: test_store_lost.py
+    Fault(READ, errno.ESTALE),
+    Fault(READ, errno.EIO),  # a damaged file to SQLite, until it is read again
     Fault(TRUNCATE, errno.EIO),
     Fault(SYNC, errno.EIO),
     Fault(BUSY, 0),

@@ -187,6 +187,14 @@ REVERTS = (
         "tests/faults/test_unseen.py::test_g9_a_task_that_began_and_ended_while_the_daemon_stood_still_has_been_running",
     ),
     Revert(
+        "G10",
+        "a message of a stream is at most 32 kB",
+        "service/taskmeter/rpc/fanout.py",
+        "PIECE_BYTES = 32 * 1024",
+        "PIECE_BYTES = 1024 * 1024",
+        "tests/faults/test_stalled_subscribers.py::test_g10_subscribers_that_do_not_read_cost_at_most_128_kb_each",
+    ),
+    Revert(
         "G11",
         "on a full disk the ballast is released, so that ends can be stored",
         "service/taskmeter/stores/sqlite.py",

@@ -12,6 +12,7 @@ import pytest
 from taskmeter.errors import LimitError, TaskmeterError, UnavailableError
 from taskmeter.model.task import Task
 from taskmeter.rpc.convert import ProtoCodec
+from taskmeter.stores.damage import Damage
 from taskmeter.stores.sqlite import SqliteStore
 from tests.faults.size import new_seed, wanted_count
 from tests.faults.sqlite_faults import Call, SqliteFaults
@@ -130,7 +131,7 @@ async def test_g1_a_failed_fsync_stops_the_store_for_good(
 
 
 async def test_g11_a_corrupt_database_stops_the_store_and_is_said_to_be_damaged(store: SqliteStore, faults: SqliteFaults) -> None:
-    found: list[str] = []
+    found: list[Damage] = []
     store.set_on_damage(found.append)
     await accept(store)
     faults.plan(Call.WRITE, apsw.SQLITE_CORRUPT)

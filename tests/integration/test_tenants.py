@@ -83,8 +83,8 @@ def _start_task(calls: Calls, stranger: str, token: str) -> None:
 
 def _terminate_tasks(calls: Calls, stranger: str, token: str) -> None:
     ours = calls.StartTask(spec={"command": {"argv": ["sleep", "30"]}}).token
-    assert calls.TerminateTasks(all=True, key=stranger).stopped_count == 0
-    calls.Terminate(token=ours, immediate=True)
+    assert ours not in calls.TerminateTasks(all=True, key=stranger).tokens
+    assert not calls.Terminate(token=ours, immediate=True).already_stopping
 
 
 def _server_info(calls: Calls, stranger: str, token: str) -> None:

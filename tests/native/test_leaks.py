@@ -35,6 +35,7 @@ from metercore.peak import Peak
 from metercore.processmeter import ProcessMeter
 from metercore.rate import Rate
 from metercore.report import ReportBlock, parse_report
+from metercore.ring import EventRing
 from metercore.sampler import Sampler
 from metercore.settle import settle_files
 from metercore.systemmeter import SystemMeter
@@ -101,6 +102,18 @@ def failing(function: Callable[..., object], *arguments: object, **named: object
 
 
 # ------------------------------------------------------------------------------------------------------- parsers
+
+
+@case("ring.EventRing")
+def keep_events(directory: Path) -> None:
+    ring = EventRing(1024)
+    for seq in range(1, 40):
+        ring.append(seq, b"\x01", (b"x" * 100,), "tenant", "token", {"colour": "red"})
+    ring.join(ring.first_seq, 500, 2, "tenant", frozenset({"token"}), {"colour": "red"})
+    failing(ring.append, 1, b"\x01", (b"x",), "tenant", "token", {})
+    failing(ring.append, 50, b"\x01", ("x",), "tenant", "token", {})
+    ring.append(50, b"\x01", (b"x" * 2000,), "tenant", "token", {})
+    failing(EventRing, 0)
 
 
 @case("procfs.parse_stat", "procfs.parse_statm", "procfs.parse_status", "procfs.parse_rollup", "procfs.parse_io")

@@ -7,134 +7,219 @@ made once per tick, not per event; a status is the newest one, and how many were
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterable
 
-from taskmeter import failpoints
-from taskmeter.core.hub import READ_LIMIT
-from taskmeter.core.ports import Block, Filter
+from taskmeter.core.ports import Filter
 from taskmeter.core.service import Service
 from taskmeter.errors import AbortedError
 from taskmeter.model.event import EventKind
 from taskmeter.rpc.auth import Caller
 from taskmeter.rpc.convert.frame import STATUSES, frame, varint
+from taskmeter.rpc.fanout import PIECE_BYTES, Fanout, Feed, Piece
 from taskmeter.rpc.log_chunks import LogChunks
 from taskmeter.rpc.methods import Context
+from taskmeter.rpc.ready_statuses import ReadyStatuses
 from taskmeter.rpc.stream_request import Subscription, resume_token, subscription
 from taskmeter.v1 import task_service_pb2 as pb
 
-MAX_MESSAGE_BYTES = 1_900_000
-"""Answers stay below 2 MB."""
-
 SLOW_CONSUMER_SECONDS = 60.0
+SWEEP_SECONDS = 1.0
+"""How often streams that do not read are looked for."""
 SNAPSHOT_PAGE_COUNT = 100
 LOG_POLL_SECONDS = 0.1
 
-_SEQ, _RESUME_TOKEN, _BOOKMARK, _CONFLATED = b"\x18", b"\x22", b"\x28\x01", b"\x30"
+_BOOKMARK, _CONFLATED = b"\x28\x01", b"\x30"
+_NO_PIECE = Piece(b"", 0, 0, ())
 
 
 class EventStreams:
-    """All open streams; ends them when the daemon goes."""
+    """All open streams; ends them when the daemon goes, and those that nobody reads."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._fanout = Fanout(service.hub)
+        self._statuses = ReadyStatuses(service)
         self._open: set[_Stream] = set()
+        self._sweep_planned = False
 
     async def stream_events(self, request: pb.StreamEventsRequest, caller: Caller, context: Context) -> None:
-        stream = _Stream(self._service, subscription(self._service, request, caller.tenant), context)
+        wanted = subscription(self._service, request, caller.tenant)
+        feed = self._fanout.enter(wanted)
+        stream = _Stream(self._service, self._fanout, feed, self._statuses, wanted, context)
         self._open.add(stream)
+        if not self._sweep_planned:
+            self._plan_sweep()
         try:
             await stream.run()
+        except asyncio.CancelledError:
+            if not stream.slow:
+                raise
+            raise self._too_slow(stream) from None
         finally:
             self._open.discard(stream)
+            stream.end()
+            self._fanout.exit(feed)
+
+    def _too_slow(self, stream: _Stream) -> AbortedError:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        return AbortedError(
+            f"this subscriber did not read for {SLOW_CONSUMER_SECONDS:g} s; resume at seq {stream.written_seq + 1}",
+            metadata={
+                "seq": str(stream.written_seq),
+                "resume_token": resume_token(self._service.store.store_id, stream.written_seq),
+            },
+        )
+
+    def _plan_sweep(self) -> None:
+        self._sweep_planned = True
+        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """End streams whose last message has been on its way for too long. One look at all costs less than a timer for each."""
+        self._sweep_planned = False
+        before = asyncio.get_running_loop().time() - SLOW_CONSUMER_SECONDS
+        for stream in self._open:
+            if 0.0 < stream.write_begin < before:
+                stream.give_up()
+        if self._open:
+            self._plan_sweep()
 
     def close(self) -> None:
         """End every stream with OK; each has said where to resume."""
         for stream in self._open:
             stream.closing = True
-        self._service.hub.wake()
+            stream.wake()
 
 
 class _Stream:
     """One subscriber: its cursor, and which status versions it has seen."""
 
-    def __init__(self, service: Service, wanted: Subscription, context: Context) -> None:
+    __slots__ = (
+        "_changed", "_context", "_fanout", "_feed", "_logs", "_loop", "_next_bookmark", "_next_status", "_seen", "_sent_seq",
+        "_service", "_statuses", "_task", "_timer", "_waiter", "_wanted", "closing", "slow", "write_begin", "written_seq",
+    )  # fmt: skip
+
+    def __init__(
+        self, service: Service, fanout: Fanout, feed: Feed, statuses: ReadyStatuses, wanted: Subscription, context: Context
+    ) -> None:
         self._service = service
+        self._fanout = fanout
+        self._feed = feed
+        self._statuses = statuses
         self._wanted = wanted
         self._context = context
-        self._sent_seq = wanted.from_seq - 1
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._sent_seq = self.written_seq = wanted.from_seq - 1
         self._seen: dict[str, tuple[int, int]] = {}
         self._changed: set[str] = set()
         self._logs = LogChunks(service, wanted) if EventKind.LOG in wanted.kinds else None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_status = self._next_bookmark = 0.0
+        self.write_begin = 0.0
+        """When the message that is being written was begun, by the loop's clock; 0 = none is."""
+        self.slow = False
         self.closing = False
 
     async def run(self) -> None:
-        wanted = self._wanted
-        now = time.monotonic()
+        wanted, loop = self._wanted, self._loop
         if wanted.snapshot_first:
             await self._send_snapshot()
         else:
-            await self._send([], [], 0)  # where this stream starts, so that it can be resumed from its first moment
-        next_status, next_bookmark = now, now + wanted.bookmark_seconds
+            await self._write(self._here() + _BOOKMARK)  # where this stream starts: it can be resumed from its first moment
+        now = loop.time()
+        self._next_status, self._next_bookmark = now, now + wanted.bookmark_seconds
         self._changed.update(wanted.tokens)
         while True:
-            events, more = self._take_events()
-            if self._logs is not None:
-                events += self._logs.take()
-            now = time.monotonic()
-            done = not more and wanted.until_terminal and self._all_ended()
-            statuses: list[bytes] = []
-            conflated = 0
-            if wanted.include_status and (now >= next_status or done):
-                statuses, conflated = self._take_statuses()
-                next_status = now + wanted.status_seconds
-            if events or statuses or now >= next_bookmark:
-                await self._send(events, statuses, conflated)
-                next_bookmark = now + wanted.bookmark_seconds
-            if self.closing or done:
+            more = await self._send_what_is_due()
+            if more is None:
                 return
             if more:
                 await asyncio.sleep(0)  # a long backlog leaves the loop to others between messages
-                continue
-            until = min(next_bookmark, next_status) if wanted.include_status else next_bookmark
-            if self._logs is not None:
-                until = min(until, now + LOG_POLL_SECONDS)
-            if self._service.hub.head_seq <= self._sent_seq:
-                await self._service.hub.wait(until - time.monotonic())
+            elif self._fanout.hub.head_seq <= self._sent_seq and not self.closing:
+                await self._wait()
 
-    def _take_events(self) -> tuple[list[bytes], bool]:
-        """Move the cursor; return the matching frames, and whether there is more right now."""
-        hub = self._service.hub
-        head = hub.head_seq
-        if head <= self._sent_seq:
-            return [], False
-        only = self._wanted.only_token
-        blocks = hub.read(self._sent_seq + 1, only)
-        failpoints.hit("events.after_read")
-        frames: list[bytes] = []
-        size_bytes = 0
-        reached = self._sent_seq
-        for block in blocks:
-            if size_bytes > MAX_MESSAGE_BYTES // 2:
-                self._sent_seq = reached
-                return frames, True
-            if self._wanted.wants_block(block):
-                self._changed.add(block.token)
-                for part in self._matching(block):
-                    frames.append(part)
-                    size_bytes += len(part)
-            reached = block.last_seq
-        if blocks and len(blocks) >= READ_LIMIT:
-            self._sent_seq = reached
-            return frames, True
-        self._sent_seq = head
-        return frames, False
+    async def _send_what_is_due(self) -> bool | None:
+        """Write one message if there is something for it; tell whether there is more right now, None if the stream is over."""
+        wanted = self._wanted
+        closing = self.closing  # asked first: what was committed before is sent
+        piece, more = self._take_events()
+        logs = self._logs.take() if self._logs is not None else []
+        now = self._loop.time()
+        done = not more and wanted.until_terminal and self._all_ended()
+        statuses: list[bytes] = []
+        conflated = 0
+        if wanted.include_status and (now >= self._next_status or done):
+            statuses, conflated = self._take_statuses()
+            self._next_status = now + wanted.status_seconds
+        if piece.event_bytes and not logs and not statuses:
+            await self._write(piece.message)
+        elif piece.event_bytes or logs or statuses or now >= self._next_bookmark:
+            await self._send(piece, logs, statuses, conflated)
+        else:
+            return None if closing or done else more
+        self._next_bookmark = now + wanted.bookmark_seconds
+        return None if closing or done else more
 
-    def _matching(self, block: Block) -> Iterable[bytes]:
-        kinds = self._wanted.kinds
-        for seq, kind, part in zip(range(block.first_seq, block.last_seq + 1), block.kinds, block.frames, strict=True):
-            if seq > self._sent_seq and kind in kinds:
-                yield part
+    def _take_events(self) -> tuple[Piece, bool]:
+        """Move the cursor; return what to send, and whether there is more right now."""
+        piece = self._feed.take(self._sent_seq)
+        if piece is None:
+            return _NO_PIECE, False
+        self._sent_seq = piece.reached
+        if self._wanted.include_status:
+            self._changed.update(piece.tokens)
+        return piece, piece.reached < self._fanout.hub.head_seq
+
+    # ------------------------------------------------------------------------------------------------------ waiting
+
+    async def _wait(self) -> None:
+        """Return when there may be something to send. The caller has seen that nothing follows the cursor right now."""
+        wanted = self._wanted
+        until = self._next_bookmark
+        if wanted.include_status:
+            until = min(until, self._next_status)
+        if self._logs is not None:
+            until = min(until, self._loop.time() + LOG_POLL_SECONDS)
+        if self._timer is None or self._timer.when() > until:
+            self._set_timer(until)
+        self._waiter = self._loop.create_future()
+        self._feed.waiting[self] = None
+        await self._waiter
+        self._sent_seq = self._feed.leave(self, self._sent_seq)
+
+    def _set_timer(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(until, self._on_time)
+
+    def _on_time(self) -> None:
+        """One timer for all of its waits: when it comes too early, because something was sent since, it is set anew."""
+        self._timer = None
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def skip_to(self, seq: int) -> None:
+        self._sent_seq = max(self._sent_seq, seq)
+
+    def give_up(self) -> None:
+        """End it with ABORTED."""
+        if self._task is not None and not self.slow:
+            self.slow = True
+            self._task.cancel()
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self._feed.waiting.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # ------------------------------------------------------------------------------------------------------ statuses
 
     def _take_statuses(self) -> tuple[list[bytes], int]:
         """Return the statuses that changed since this stream saw them, and how many versions of them were skipped."""
@@ -161,7 +246,7 @@ class _Stream:
             if before is not None:
                 conflated += max(0, version[1] - before[1] - 1)
             seen[token] = version
-            frames.append(frame(STATUSES, service.status_of_entry(entry)))
+            frames.append(self._statuses.frame_of(entry, version))
         return frames, conflated
 
     def _all_ended(self) -> bool:
@@ -191,36 +276,37 @@ class _Stream:
                 if len(page) < SNAPSHOT_PAGE_COUNT:
                     break
                 after = (page[-1].create_time, page[-1].token)
-                if sum(map(len, frames)) > MAX_MESSAGE_BYTES // 2:
+                if sum(map(len, frames)) > PIECE_BYTES:
                     await self._write(b"".join(frames))
                     frames = []
                 await asyncio.sleep(0)
-        await self._send([], frames, 0)
+        await self._send(_NO_PIECE, [], frames, 0)
 
-    async def _send(self, events: list[bytes], statuses: list[bytes], conflated: int) -> None:
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def _here(self) -> bytes:
+        return self._fanout.position(self._sent_seq)
+
+    async def _send(self, piece: Piece, logs: list[bytes], statuses: list[bytes], conflated: int) -> None:
         """Write one message, or several if it would grow too large; `seq` stands in the last one."""
+        tail = piece.message if piece.event_bytes else self._here()
+        if not piece.event_bytes and not logs and not statuses:
+            tail += _BOOKMARK
+        if conflated:
+            tail += _CONFLATED + varint(conflated)
         parts: list[bytes] = []
         size_bytes = 0
-        for part in (*events, *statuses):
-            if parts and size_bytes + len(part) > MAX_MESSAGE_BYTES:
-                await self._write(b"".join(parts))
+        for part in (*logs, *statuses):
+            if parts and size_bytes + len(part) > PIECE_BYTES:
+                await self._write(b"".join(parts), last=False)
                 parts, size_bytes = [], 0
             parts.append(part)
             size_bytes += len(part)
-        parts.append(_SEQ + varint(self._sent_seq))
-        parts.append(frame(_RESUME_TOKEN, resume_token(self._service.store.store_id, self._sent_seq).encode()))
-        if not events and not statuses:
-            parts.append(_BOOKMARK)
-        if conflated:
-            parts.append(_CONFLATED + varint(conflated))
-        await self._write(b"".join(parts))
+        await self._write(b"".join((*parts, tail)))
 
-    async def _write(self, message: bytes) -> None:
-        try:
-            async with asyncio.timeout(SLOW_CONSUMER_SECONDS):
-                await self._context.write(message)
-        except TimeoutError:
-            raise AbortedError(
-                f"this subscriber did not read for {SLOW_CONSUMER_SECONDS:g} s; resume at seq {self._sent_seq}",
-                metadata={"seq": str(self._sent_seq)},
-            ) from None
+    async def _write(self, message: bytes, *, last: bool = True) -> None:
+        self.write_begin = self._loop.time()
+        await self._context.write(message)
+        self.write_begin = 0.0
+        if last:
+            self.written_seq = self._sent_seq

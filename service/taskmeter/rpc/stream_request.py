@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from taskmeter.core.ports import Block
 from taskmeter.core.service import Service
 from taskmeter.errors import OutOfRangeError, PreconditionError
 from taskmeter.model.event import EventKind
@@ -40,11 +39,6 @@ class Subscription:
         if task.tenant != self.tenant or (self.tokens and task.token not in self.tokens):
             return False
         return all(task.tags.get(key) == value for key, value in self.tags.items())
-
-    def wants_block(self, block: Block) -> bool:
-        if block.tenant != self.tenant or (self.tokens and block.token not in self.tokens):
-            return False
-        return all(block.tags.get(key) == value for key, value in self.tags.items())
 
     @property
     def only_token(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -14,6 +15,15 @@ DAMAGE = (apsw.CorruptError, apsw.NotADBError)
 _PAGE_SIZE_AT, _PAGE_COUNT_AT = 16, 28
 """In the header of the file: www.sqlite.org/fileformat2.html#the_database_header"""
 _HEADER_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What was found to be wrong while the database was used."""
+
+    text: str
+    may_be_misread: bool
+    """SQLite says so, to which a disk that fails to read once is a damaged file; else what was read makes no sense to us."""
 
 
 class DamagedStoreError(UnavailableError):
@@ -39,6 +49,18 @@ def looks_cut(path: Path) -> bool:
     page = int.from_bytes(header[_PAGE_SIZE_AT : _PAGE_SIZE_AT + 2], "big")
     pages = int.from_bytes(header[_PAGE_COUNT_AT : _PAGE_COUNT_AT + 4], "big")
     return size < pages * (65536 if page == 1 else page)
+
+
+def is_sound(path: Path) -> bool:
+    """Read the whole database and tell whether its structure holds. Nobody else may be writing; takes a second or so per GB."""
+    try:
+        connection = apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            return bool(connection.execute("PRAGMA quick_check(1)").get == "ok")
+        finally:
+            connection.close()
+    except apsw.Error:
+        return False
 
 
 def put_aside(path: Path) -> Path:

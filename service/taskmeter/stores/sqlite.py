@@ -27,7 +27,7 @@ from taskmeter.errors import LimitError, OutOfRangeError, TaskmeterError, Unavai
 from taskmeter.model.queue import Queue
 from taskmeter.model.task import Task
 from taskmeter.stores.ballast import Ballast
-from taskmeter.stores.damage import DAMAGE, DamagedStoreError, looks_cut
+from taskmeter.stores.damage import DAMAGE, Damage, DamagedStoreError, looks_cut
 from taskmeter.stores.failure import Failure, describe, kind_of, reads
 from taskmeter.stores.frames import split_frames
 from taskmeter.stores.migrate import migrate
@@ -91,7 +91,7 @@ class SqliteStore:
         self._path = path
         self._secure_delete = secure_delete
         self._records = TaskRecords(self._queries, codec.decode_spec)
-        self._on_damage: Callable[[str], None] = lambda _: None
+        self._on_damage: Callable[[Damage], None] = lambda _: None
         self._live: list[Task] | None = None
         self._connections: list[apsw.Connection] = []
         try:
@@ -138,7 +138,7 @@ class SqliteStore:
         except (ValueError, TypeError, KeyError) as error:  # a row that cannot be decoded
             raise DamagedStoreError(f"the database {self._path} holds what was never written: {error!r}") from error
 
-    def set_on_damage(self, on_damage: Callable[[str], None]) -> None:
+    def set_on_damage(self, on_damage: Callable[[Damage], None]) -> None:
         """Have `on_damage(what)` called once on the loop when the database turns out to be damaged; commits fail from then on."""
         self._on_damage = on_damage
 
@@ -373,7 +373,7 @@ class SqliteStore:
             self._stop(error)
             if kind is Failure.DAMAGED:
                 assert self._loop is not None
-                self._loop.call_soon_threadsafe(self._damaged, describe(error))
+                self._loop.call_soon_threadsafe(self._damaged, Damage(describe(error), may_be_misread=True))
         return UnavailableError(
             self._broken or "the store could not be written", reason="STORE_UNAVAILABLE", retry_after_seconds=1.0
         )
@@ -385,7 +385,7 @@ class SqliteStore:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def _damaged(self, what: str) -> None:
+    def _damaged(self, what: Damage) -> None:
         on_damage, self._on_damage = self._on_damage, lambda _: None
         self._broken = "the store is damaged and about to be built anew; running tasks are not affected"
         on_damage(what)
@@ -395,7 +395,7 @@ class SqliteStore:
         try:
             return self._reading.execute(statement, values).fetchall()
         except DAMAGE as error:
-            self._damaged(str(error))
+            self._damaged(Damage(describe(error), may_be_misread=True))
             raise DamagedStoreError("the database is damaged", hint="try again in a moment: it is built anew") from error
 
     def _meta(self, key: str) -> Any:
@@ -406,7 +406,7 @@ class SqliteStore:
         try:
             return [decode_task(row, self._codec.decode_spec) for row in rows]
         except (ValueError, TypeError, KeyError) as error:  # pages have no checksums: what was overwritten may still be read
-            self._damaged(f"it holds what was never written: {error!r}")
+            self._damaged(Damage(f"it holds what was never written: {error!r}", may_be_misread=False))
             raise DamagedStoreError("the database is damaged", hint="try again in a moment: it is built anew") from error
 
     def _task(self, query: str, values: tuple[Any, ...]) -> Task | None:
@@ -462,7 +462,8 @@ class SqliteStore:
     @reads
     def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
         if token:
-            values: tuple[Any, ...] = (token, from_seq, limit)
+            # The task's block before from_seq may hold it, or end before it: then one more is needed.
+            values: tuple[Any, ...] = (token, from_seq, limit + 1)
             rows = self._rows(self._queries["read_blocks_of_task"], values)
         else:
             # The block that holds from_seq may begin before it.
@@ -477,7 +478,7 @@ class SqliteStore:
                 hint="start again with snapshot_first",
             )
         blocks = (Block(r[0], r[1], r[2], json.loads(r[3]), r[4], split_frames(r[5]), r[6]) for r in rows)
-        return [block for block in blocks if block.last_seq >= from_seq]
+        return [block for block in blocks if block.last_seq >= from_seq][:limit]
 
     async def close(self) -> None:
         self._jobs.put(None)

@@ -83,7 +83,12 @@ async def test_a_position_inside_a_block_returns_that_block(store: SqliteStore) 
     assert (inside.first_seq, inside.last_seq, len(inside.frames), inside.kinds) == (1, 4, 4, b"\x01" * 4)
     assert after.first_seq == 5
     assert [block.first_seq for block in store.read_events(5, 10)] == [5]
-    assert [block.first_seq for block in store.read_events(1, 10, task.token)] == [1]
+    for position in (1, 2, 4):
+        assert [block.first_seq for block in store.read_events(position, 10, task.token)] == [1]
+    assert store.read_events(5, 10, task.token) == []
+    [(task, _)] = await store.commit([change_of(task.evolve(state=State.RUNNING), [Step(State.STOPPING, "x")])])
+    assert [block.first_seq for block in store.read_events(3, 1, task.token)] == [1]
+    assert [block.first_seq for block in store.read_events(5, 1, task.token)] == [6]
 
 
 async def test_a_refused_change_takes_no_other_with_it_and_leaves_no_hole(store: SqliteStore) -> None:

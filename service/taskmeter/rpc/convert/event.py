@@ -23,8 +23,12 @@ def frame_event(event: Event, seq: int) -> bytes:
         if payload.task is not None:
             changed.status.CopyFrom(status_message(payload.task.evolve(seq=seq), metered=False))
     elif isinstance(payload, MetadataChanged):
-        message.metadata_changed.tags.update(payload.tags)
-        message.metadata_changed.metadata.update(payload.metadata)
+        changes = message.metadata_changed
+        changes.SetInParent()
+        if payload.tags:
+            changes.tags.update(payload.tags)
+        if payload.metadata:
+            changes.metadata.update(payload.metadata)
     else:
         message.task_deleted.SetInParent()
     return frame(EVENTS, message.SerializeToString())

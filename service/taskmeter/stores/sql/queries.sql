@@ -66,7 +66,8 @@ SELECT max(first_seq) FROM events WHERE first_seq <= ?;
 
 -- name: read_blocks_of_task
 SELECT first_seq, last_seq, token, tags, kinds, frames, tenant FROM events
-WHERE token = ? AND first_seq >= ? ORDER BY first_seq LIMIT ?;
+WHERE token = ?1 AND first_seq >= coalesce((SELECT max(first_seq) FROM events WHERE token = ?1 AND first_seq <= ?2), ?2)
+ORDER BY first_seq LIMIT ?3;
 
 -- name: put_queue
 INSERT INTO queues (tenant, name, max_running, max_waiting, paused, create_time) VALUES (?, ?, ?, ?, ?, ?)

@@ -1,0 +1,1 @@
+"""Subscribers to the event stream, by the hundred: what a delivery costs, and how late it is."""
