@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
 
 from taskmeter.model.schedule import Timing
 
@@ -26,7 +25,7 @@ def cron_problem(expression: str) -> str:
     if count != CRON_FIELD_COUNT:
         return f"has {count} fields, not 5: minute hour day-of-month month day-of-week{example}"
     try:
-        next(CronSim(expression, datetime.fromtimestamp(0, ZoneInfo("UTC"))))
+        next(CronSim(expression, datetime.fromtimestamp(0, UTC)))
     except CronSimError as error:
         return f"{str(error).lower()}{example}"
     except StopIteration:
@@ -36,6 +35,8 @@ def cron_problem(expression: str) -> str:
 
 def timezone_problem(name: str) -> str:
     """Say what is wrong with the name of a time zone; "" if nothing is."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  # as above
+
     try:
         ZoneInfo(name)
     except (OSError, ValueError, KeyError):
@@ -73,6 +74,8 @@ def due_times(timing: Timing, first: float, now: float, keep: int) -> tuple[int,
 
 
 def _cron_times(timing: Timing, after: float) -> Iterator[float]:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  # as above
+
     from cronsim import CronSim  # noqa: PLC0415  # as above
 
     for found in CronSim(timing.cron, datetime.fromtimestamp(after, ZoneInfo(timing.timezone))):

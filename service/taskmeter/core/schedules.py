@@ -60,6 +60,7 @@ class Schedules:
         self._unsure: set[tuple[str, str]] = set()
         """Their next due time may have started a task already."""
         self._file_time = time.monotonic()
+        self._closing = False
         self._file_behind = False
         """What has run since is not in the file."""
         self._retry_at: dict[tuple[str, str], float] = {}
@@ -148,14 +149,20 @@ class Schedules:
             return found, token, existing
 
     async def keep(self) -> None:
-        """Start what is due, for ever. Nothing while the daemon drains."""
-        await self._reseal()
+        """Start what is due, for ever. Nothing while the daemon drains; what is under way when this is cancelled is finished."""
+        try:
+            await self._reseal()
+            await self._keep()
+        finally:
+            self._closing = True
+
+    async def _keep(self) -> None:
         while not self._service.draining:
             self._wake.clear()
             now = time.time()
             for key in [key for key, each in self._found.items() if each.active and each.next_time <= now]:
                 if time.monotonic() >= self._retry_at.get(key, 0.0):
-                    await self._try_due(key)
+                    await asyncio.shield(self._service.spawn(self._try_due(key)))
             if self._file_behind and time.monotonic() - self._file_time >= FILE_SECONDS:
                 await self._catch_up()
             try:
@@ -203,7 +210,7 @@ class Schedules:
         skipped = count - len(dues)
         problem = f"missed {skipped} due time{'s'[: skipped > 1]}" if skipped else ""
         for due in dues:
-            if found.next_time:  # else it has run as often as it may
+            if found.next_time and not self._closing:  # 0: it has run as often as it may
                 found = await self._run_one(found, due, problem)
         if not dues:
             following = next_due(found.timing, found.next_time, now)

@@ -210,11 +210,12 @@ class Service:
         """Call later, unless the loop ends before."""
         return asyncio.get_running_loop().call_later(delay_seconds, call, *arguments)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in the background; what it raises is a bug and is logged, not lost."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)

@@ -126,7 +126,7 @@ def _check_timing(checks: Checks, timing: pb.ScheduleTiming) -> None:
     checks.text("timing.timezone", timing.timezone)
     if timing.timezone and which != "cron":
         checks.add("timing.timezone", "is of cron only")
-    elif problem := timezone_problem(timing.timezone or "UTC"):
+    elif timing.timezone and (problem := timezone_problem(timing.timezone)):
         checks.add("timing.timezone", problem)
     checks.instant("timing.end_time", timing.end_time)
     checks.count("timing.max_run_count", timing.max_run_count, most=MOST_RUNS)
