@@ -15,8 +15,8 @@ from tests.daemon import Daemon
 HOURLY = ScheduleTiming(every_seconds=3600.0)
 
 
-def test_the_sync_client_puts_lists_pauses_resumes_runs_and_deletes(shared_daemon: Daemon) -> None:
-    with SyncClient(state_dir=shared_daemon.state_dir) as client:
+def test_the_sync_client_puts_lists_pauses_resumes_runs_and_deletes(daemon: Daemon) -> None:
+    with SyncClient(state_dir=daemon.state_dir) as client:
         made = client.put_schedule("s", command_spec(["true"], name="n"), HOURLY)
         assert isinstance(made, ScheduleStatus)
         assert (made.name, made.task_name, made.timing["everySeconds"], made.key_id) == ("s", "n", 3600.0, "admin")
@@ -39,9 +39,9 @@ def test_the_sync_client_puts_lists_pauses_resumes_runs_and_deletes(shared_daemo
             client.put_schedule("", command_spec(["true"]), HOURLY)
 
 
-def test_the_async_client_does_the_same(shared_daemon: Daemon) -> None:
+def test_the_async_client_does_the_same(daemon: Daemon) -> None:
     async def main() -> None:
-        async with Client(state_dir=shared_daemon.state_dir) as client:
+        async with Client(state_dir=daemon.state_dir) as client:
             made = await client.put_schedule("a", command_spec(["true"]), ScheduleTiming(cron="0 3 * * *"))
             assert (made.timing["cron"], made.timing["timezone"]) == ("0 3 * * *", "UTC")
             assert (await client.pause_schedule("a")).paused

@@ -209,6 +209,7 @@ def test_a_call_of_run_schedule_is_repeated_without_a_second_task(shared_daemon:
     assert (first.existing, again.existing, first.token) == (False, True, again.token)
     assert calls.RunSchedule(name="r").token != first.token
     assert calls.GetSchedule(name="r").schedule.run_count == 0, "its due times are counted"
+    calls.DeleteSchedule(name="r")
 
 
 def test_g2_g13_schedules_outlive_their_database_sealed_and_run_no_due_time_twice(
