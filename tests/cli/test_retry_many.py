@@ -34,22 +34,22 @@ def test_failed_tasks_are_retried_by_filter(shared_daemon):
 
 
 def test_what_finds_no_room_is_said_with_what_to_do(shared_daemon):
-    assert shared_daemon.cli("queue", "put", "tight").returncode == 0
-    tokens = [failed(shared_daemon, "--queue", "tight") for _ in range(2)]
-    shared_daemon.cli("queue", "put", "tight", "--max-size", "1")
-    shared_daemon.cli("queue", "pause", "tight")
-    told = shared_daemon.cli("retry", "--queue", "tight", "--as-new")
+    assert shared_daemon.cli("queue", "put", "crowded").returncode == 0
+    tokens = [failed(shared_daemon, "--queue", "crowded") for _ in range(2)]
+    shared_daemon.cli("queue", "put", "crowded", "--max-size", "1")
+    shared_daemon.cli("queue", "pause", "crowded")
+    told = shared_daemon.cli("retry", "--queue", "crowded", "--as-new")
     assert (told.returncode, len(told.stdout.split())) == (3, 1)
     assert f"stopped early at {tokens[1]}: QUEUE_FULL" in told.stderr
-    refused = shared_daemon.cli("queue", "rm", "tight")
-    assert (refused.returncode, "taskmeter stop --queue tight" in refused.stderr) == (3, True)
-    assert shared_daemon.cli("stop", "--queue", "tight").returncode == 0
-    gone = shared_daemon.cli("queue", "rm", "tight")
+    refused = shared_daemon.cli("queue", "rm", "crowded")
+    assert (refused.returncode, "taskmeter stop --queue crowded" in refused.stderr) == (3, True)
+    assert shared_daemon.cli("stop", "--queue", "crowded").returncode == 0
+    gone = shared_daemon.cli("queue", "rm", "crowded")
     assert (gone.returncode, gone.stdout, gone.stderr) == (0, "", "")
-    told = shared_daemon.cli("retry", "--queue", "tight")
+    told = shared_daemon.cli("retry", "--queue", "crowded")
     assert (told.returncode, told.stdout) == (0, "")
     assert f"{tokens[0]}: QUEUE_NOT_FOUND: there is no queue" in told.stderr and "2 refused" in told.stderr
-    assert shared_daemon.cli("queue", "rm", "tight").returncode == 3
+    assert shared_daemon.cli("queue", "rm", "crowded").returncode == 3
 
 
 def test_what_cannot_be_meant_is_refused(shared_daemon):

@@ -21,6 +21,11 @@ def names(calls: Calls) -> set[str]:
     return {queue.name for queue in calls.ListQueues().queues}
 
 
+def counts(calls: Calls, name: str) -> tuple[int, int]:
+    found = next(queue for queue in calls.ListQueues().queues if queue.name == name)
+    return found.waiting_count, found.running_count
+
+
 def test_only_an_empty_queue_is_deleted(shared_daemon: Daemon) -> None:
     calls = shared_daemon.calls
     calls.PutQueue(name="gone", max_running_count=1)
@@ -33,7 +38,7 @@ def test_only_an_empty_queue_is_deleted(shared_daemon: Daemon) -> None:
     assert "taskmeter stop --queue gone" in failure.metadata["hint"]
     calls.Terminate(token=running, immediate=True)
     end_of(calls, waiting)
-    wait_until(lambda: not next(q for q in calls.ListQueues().queues if q.name == "gone").running_count, "it is empty")
+    wait_until(lambda: counts(calls, "gone") == (0, 0), "it is empty")
     calls.DeleteQueue(name="gone")
     assert "gone" not in names(calls)
     assert status_of(calls, waiting).queue == "gone", "what has ended stays"
@@ -55,7 +60,8 @@ def test_a_wait_for_the_next_attempt_keeps_a_queue_and_an_ended_task_needs_it_ba
     calls.Terminate(token=token)
     failed = start(calls, "false", queue="between")
     assert end_of(calls, failed).outcome == FAILED
-    wait_until(lambda: calls.DeleteQueue(name="between") is not None, "deleted", ignoring=grpc.RpcError)
+    wait_until(lambda: counts(calls, "between") == (0, 0), "it is empty")
+    calls.DeleteQueue(name="between")
     failure = failure_of(calls.RetryTask, token=failed)
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "QUEUE_NOT_FOUND")
     answer = calls.RetryTasks(queue="between")
@@ -109,6 +115,7 @@ def test_a_deleted_queue_comes_back_neither_with_a_restart_nor_with_a_new_databa
     daemon = make_daemon().start()
     for name in ("kept", "gone"):
         daemon.calls.PutQueue(name=name, max_running_count=3)
+    end_of(daemon.calls, start(daemon.calls, "true"))  # without a task there is nothing to build a database from
     daemon.calls.DeleteQueue(name="gone")
     assert "gone" not in (daemon.state_dir / "queues.json").read_text()
     daemon.kill9()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -13,12 +14,11 @@ from taskmeter.client import Client, SyncClient
 from taskmeter.v1 import task_pb2
 from tests.calls import Calls
 from tests.daemon import Daemon
-from tests.integration.helpers import end_of, failure_of, start, status_of, wait_for_state
+from tests.integration.helpers import end_of, failure_of, start, status_of
 from tests.waiting import wait_until
 
 FAILED, SUCCEEDED = task_pb2.TASK_OUTCOME_FAILED, task_pb2.TASK_OUTCOME_SUCCEEDED
 CANCELLED = task_pb2.TASK_OUTCOME_CANCELLED
-NONE, RUNNING = task_pb2.TASK_STATE_NONE, task_pb2.TASK_STATE_RUNNING
 
 
 def failed(calls: Calls, count: int, *argv: str, **spec: Any) -> list[str]:
@@ -59,8 +59,8 @@ def test_g3_repeated_or_side_by_side_it_begins_no_task_twice(shared_daemon: Daem
     calls.PutQueue(name="held back")
     tokens = failed(calls, 5, tags={"twice": "no"}, queue="held back")
     calls.PauseQueue(name="held back")
-    requests = [calls.RetryTasks.future(tags={"twice": "no"}) for _ in range(4)] if hasattr(calls.RetryTasks, "future") else []
-    counts = [answer.result().retried_count for answer in requests] or [calls.RetryTasks(tags={"twice": "no"}).retried_count]
+    with ThreadPoolExecutor(4) as pool:
+        counts = list(pool.map(lambda _: calls.RetryTasks(tags={"twice": "no"}).retried_count, range(4)))
     assert sum(counts) == 5
     again = calls.RetryTasks(tags={"twice": "no"})
     assert (again.retried_count, len(again.refusals)) == (0, 0), "they live"
@@ -219,6 +219,3 @@ async def test_both_clients_retry_many(shared_daemon: Daemon) -> None:
         copied = await other.retry_tasks(tags={"by": "client"}, as_new=True)
         assert len(copied.tokens) == 3 and (copied.refusals, copied.copied_before_count) == ((), 0)
     attempts(calls, list(copied.tokens))
-    wait_for = start(calls, "sleep", "600")
-    wait_for_state(calls, wait_for, RUNNING)
-    calls.Terminate(token=wait_for, immediate=True)

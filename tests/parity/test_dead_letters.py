@@ -1,13 +1,15 @@
 """A task queue's dead letters and their replay, and what it got wrong.
 
-There, a retry deleted the original record, dropped the priority, ran with empty arguments when these were encrypted, and a requeue
-bypassed the queue's limit.
+There, a retry deleted the original record, dropped the priority, ran with empty arguments when these were encrypted, and a
+requeue bypassed the queue's limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+
+from cryptography.fernet import Fernet
 
 from taskmeter.v1 import task_pb2
 from tests.daemon import Daemon
@@ -19,7 +21,7 @@ SCRIPT = 'echo "$0 $TASKMETER_ATTEMPT"; test -e "$1"'
 
 def test_dead_letters_are_listed_and_replayed_with_all_they_had(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
     key = tmp_path / "encryption.key"
-    key.write_bytes(bytes(range(32)))
+    key.write_bytes(Fernet.generate_key())
     key.chmod(0o600)
     daemon = make_daemon("--encryption-key-file", str(key)).start()
     calls = daemon.calls
