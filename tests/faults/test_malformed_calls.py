@@ -63,13 +63,14 @@ class Caller:
         self._open: list[tuple[str, bytes, Any]] = []
         self.codes: Counter[str] = Counter()
 
-    def send(self, path: str, *messages: bytes, streams: bool = False) -> None:
+    def send(self, path: str, *messages: bytes, streams: bool = False, seconds: float = 0.0) -> None:
         """Send messages to a method; with `streams` as a stream whatever the method takes."""
         method = METHODS[path]
         many = streams or method.client_streaming
         kind = f"{'stream' if many else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
         call: Any = getattr(self._channel, kind)(path)
-        seconds = STREAM_SECONDS if method.server_streaming or path.endswith("/WaitTask") else DEADLINE_SECONDS
+        if not seconds:
+            seconds = STREAM_SECONDS if method.server_streaming or path.endswith("/WaitTask") else DEADLINE_SECONDS
         send = call if method.server_streaming else call.future
         request = iter(messages) if many else messages[0]
         self._open.append((path, b"".join(messages)[:200], send(request, metadata=self._metadata, timeout=seconds)))
@@ -84,7 +85,7 @@ class Caller:
             try:
                 list(answer) if METHODS[path].server_streaming else answer.result()
             except grpc.RpcError as error:
-                code, said = error.code().name, error.details()
+                code, said = error.code().name, str(error.details())
                 if self._detailed and code not in BY_THE_LIBRARY:
                     Failure(error)  # fails unless it says why in one ErrorInfo of ours
             assert code in ALLOWED, f"{path} answered {code} {said} to {data.hex()}"
@@ -114,7 +115,7 @@ def test_what_is_nested_beyond_100_is_invalid(shared_daemon: Daemon, key: str) -
 def test_a_message_of_10_megabytes_is_refused_before_it_is_read(shared_daemon: Daemon, key: str) -> None:
     caller = Caller(shared_daemon, ("authorization", f"Bearer {key}"), detailed=False)
     for path in METHODS:
-        caller.send(path, wire.field(1, b"x" * TOO_LARGE_BYTES))
+        caller.send(path, wire.field(1, b"x" * TOO_LARGE_BYTES), seconds=30.0)
         caller.drain()
     assert set(caller.codes) <= {"RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}
 

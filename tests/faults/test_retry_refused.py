@@ -20,6 +20,7 @@ ROOM_BYTES = 4096
 def test_g3_g11_what_was_refused_is_not_run_by_a_new_database(make_daemon: Callable[..., Daemon]) -> None:
     daemon = make_daemon().start()
     calls = daemon.calls
+    calls.PutQueue(name="kept")
     tokens = [start(calls, "false", tags={"many": "yes"}) for _ in range(3)]
     assert {end_of(calls, token).outcome for token in tokens} == {FAILED}
     limit_file_size(daemon.pid, ROOM_BYTES)
@@ -27,12 +28,16 @@ def test_g3_g11_what_was_refused_is_not_run_by_a_new_database(make_daemon: Calla
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "DISK_FULL")
     answer = calls.RetryTasks(tags={"many": "yes"})
     assert (answer.retried_count, answer.stopped.token, answer.stopped.reason) == (0, tokens[0], "DISK_FULL")
-    assert [queue.waiting_count for queue in calls.ListQueues().queues] == [0]
+    assert [queue.waiting_count for queue in calls.ListQueues().queues] == [0, 0]
+    failure = failure_of(calls.DeleteQueue, name="kept")
+    assert failure.reason == "DISK_FULL"
     limit_file_size(daemon.pid, resource.RLIM_INFINITY)
+    assert start(calls, "true", queue="kept"), "what could not be deleted is as it was"
     daemon.kill9()
     for each in daemon.state_dir.glob("taskmeter.db*"):
         each.unlink()
     calls = daemon.start().calls
+    assert [queue.name for queue in calls.ListQueues().queues] == ["default", "kept"]
     assert [(status_of(calls, token).outcome, status_of(calls, token).attempt) for token in tokens] == [(FAILED, 0)] * 3
     assert calls.RetryTasks(tags={"many": "yes"}).tokens == tokens
     assert [end_of(calls, token).attempt for token in tokens] == [1] * 3
