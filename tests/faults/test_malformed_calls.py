@@ -114,8 +114,8 @@ def test_what_is_nested_beyond_100_is_invalid(shared_daemon: Daemon, key: str) -
 
 def test_a_message_of_10_megabytes_is_refused_before_it_is_read(shared_daemon: Daemon, key: str) -> None:
     caller = Caller(shared_daemon, ("authorization", f"Bearer {key}"), detailed=False)
-    for path in METHODS:
-        caller.send(path, wire.field(1, b"x" * TOO_LARGE_BYTES), seconds=30.0)
+    for path in ("TaskService/StartTask", "TaskService/StreamEvents", "TaskService/SendItems", "AdminService/Drain"):
+        caller.send(f"/taskmeter.v1.{path}", wire.field(1, b"x" * TOO_LARGE_BYTES), seconds=30.0)
         caller.drain()
     assert set(caller.codes) <= {"RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}
 

@@ -10,7 +10,7 @@ import grpc
 from taskmeter.v1 import task_pb2
 from tests.daemon import Daemon
 from tests.faults.test_disk_full import limit_file_size
-from tests.integration.helpers import end_of, failure_of, start, status_of
+from tests.integration.helpers import end_of, failure_of, start
 
 FAILED = task_pb2.TASK_OUTCOME_FAILED
 ROOM_BYTES = 4096
@@ -38,6 +38,7 @@ def test_g3_g11_what_was_refused_is_not_run_by_a_new_database(make_daemon: Calla
         each.unlink()
     calls = daemon.start().calls
     assert [queue.name for queue in calls.ListQueues().queues] == ["default", "kept"]
-    assert [(status_of(calls, token).outcome, status_of(calls, token).attempt) for token in tokens] == [(FAILED, 0)] * 3
+    ends = [end_of(calls, token) for token in tokens]
+    assert [(status.outcome, status.attempt) for status in ends] == [(FAILED, 0)] * 3
     assert calls.RetryTasks(tags={"many": "yes"}).tokens == tokens
     assert [end_of(calls, token).attempt for token in tokens] == [1] * 3
