@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskmeter.client.key import Key, KeyQuotas, KeyRate, NewKey
     from taskmeter.client.queues import QueueStatus
     from taskmeter.client.resume import Delivery
+    from taskmeter.client.retried import RetriedTasks, RetryRefusal
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
     from taskmeter.client.sync import SyncClient
     from taskmeter.client.tail import FileChunk
@@ -32,6 +33,8 @@ __all__ = [
     "NewKey",
     "Page",
     "QueueStatus",
+    "RetriedTasks",
+    "RetryRefusal",
     "ServerInfo",
     "Started",
     "StoppedTasks",
@@ -59,6 +62,8 @@ _HOME = {
     "Page": "base",
     "QueueStatus": "queues",
     "ServerInfo": "status",
+    "RetriedTasks": "retried",
+    "RetryRefusal": "retried",
     "Started": "base",
     "StoppedTasks": "base",
     "SyncClient": "sync",

@@ -30,6 +30,12 @@ async def keep_queues(service: Service, file: QueueFile, changed: Queue) -> None
     await asyncio.to_thread(file.save, list(queues.values()))
 
 
+async def drop_queue(service: Service, file: QueueFile, gone: Queue) -> None:
+    """Take a queue out of the file before the store forgets it. Raises what `QueueFile.save` raises."""
+    queues = [queue for queue in service.store.load_queues() if queue.key != gone.key]
+    await asyncio.to_thread(file.save, queues)
+
+
 async def restore_queues(service: Service, file: QueueFile) -> int:
     """Put what the file has into a store that is built anew; returns how many there are."""
     try:
