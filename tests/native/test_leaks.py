@@ -12,6 +12,7 @@ import os
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -430,7 +431,7 @@ def rare(directory: Path) -> None:
     block.count("pages", 3)
     for name in ("cpu.stat", "memory.stat", "cpuacct.usage", "cgroup.procs"):
         (directory / name).write_text("")
-    places: tuple[dict[str, str], ...] = (
+    places: tuple[dict[str, Any], ...] = (
         {"cgroup_v2": str(directory)},
         {"cgroup_v1_cpuacct": str(directory), "cgroup_v1_memory": str(directory)},
         {},
