@@ -42,6 +42,7 @@ SAME_FOR_EVERY_USER = (
     "native/test_gpu_tasks.py",
     "native/test_history.py",
     "native/test_leaks.py",
+    "native/test_out_of_memory.py",
     "native/test_sampler_history.py",
     "native/test_tokens.py",
     "integration/test_gpu.py",
