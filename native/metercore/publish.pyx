@@ -94,6 +94,7 @@ cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noe
     )
     if slot.rare != &c_NOTHING_RARE and not c_rare_own(&view.rare):
         shown.gpu_count = 0
+        shown.text_serial = view.shown.text_serial  # it is copied once there is memory
     if (
         memcmp(&shown, &view.shown, sizeof(shown)) != 0
         or memcmp(slot.rare.gpus, view.rare.gpus, <size_t>shown.gpu_count * sizeof(c_GpuUse)) != 0

@@ -212,14 +212,19 @@ cdef void c_open_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
 
 
 cdef void c_take_custom(c_Slot *slot, const tm_report *block) noexcept nogil:
-    """Take those of the work's own counters that have a price."""
+    """Take those of the work's own counters that have a price.
+
+    Without memory they stay as they were until the next reading. That is what is shown; what is billed in the end is read from
+    the block itself, see `Meter.settle`.
+    """
     cdef int n, k
-    if slot.tariff.custom_count == 0 or not c_rare_own(&slot.rare):
-        return
+    cdef int64_t value
     for n in range(slot.tariff.custom_count):
         for k in range(TM_REPORT_CUSTOM_COUNT):
             if memcmp(block.custom[k].name, slot.tariff.custom[n].name, TM_REPORT_NAME_BYTES) == 0:
-                slot.rare.custom_counts[n] = max(block.custom[k].value, 0)
+                value = max(block.custom[k].value, 0)
+                if value != slot.rare.custom_counts[n] and c_rare_own(&slot.rare):
+                    slot.rare.custom_counts[n] = value
                 break
 
 

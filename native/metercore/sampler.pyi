@@ -104,7 +104,7 @@ class Sampler:
         gpu_ns: int = 0,
         custom: Mapping[str, int] | None = None,
     ) -> None:
-        """Add the integrals of earlier attempts to the tokens that `hot` shows."""
+        """Add the integrals of earlier attempts to the tokens that `hot` shows. Raises MemoryError, and then adds nothing."""
     def hot(self, handle: int) -> bytes:
         """Return the changing fields of TaskStatus as of the last tick, encoded."""
     def version(self, handle: int) -> int:
@@ -114,7 +114,7 @@ class Sampler:
     def is_empty(self, handle: int) -> bool:
         """Tell whether nobody of the tree lived at the last tick; zombies do not."""
     def read(self, handle: int) -> Reading:
-        """Return what is known as of the last tick."""
+        """Return what is known as of the last tick. Raises MemoryError."""
     def history(
         self, handle: int, from_time: float = 0.0, to_time: float = 0.0, resolution_seconds: float = 0.0
     ) -> tuple[float, list[HistoryPoint]]:

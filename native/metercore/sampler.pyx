@@ -67,6 +67,7 @@ from metercore.slots cimport (
     c_slots_open,
     c_View,
     c_view_copy,
+    c_view_move,
 )
 from metercore.tariff cimport c_Tariff, Tariff
 from metercore.tick cimport c_run, c_tick
@@ -431,7 +432,7 @@ cdef class Sampler:
         uint64_t gpu_ns=0,
         custom=None,
     ):
-        """Add the integrals of earlier attempts to the tokens that `hot` shows."""
+        """Add the integrals of earlier attempts to the tokens that `hot` shows. Raises MemoryError, and then adds nothing."""
         cdef c_Slot *slot = self.slot_of(handle)
         cdef uint64_t low, high, gpu_low, gpu_high
         cdef uint64_t[16] counts
@@ -442,7 +443,10 @@ cdef class Sampler:
         for n in range(slot.tariff.custom_count):
             counts[n] = (custom or {}).get((<const char *>slot.tariff.custom[n].name).decode(), 0)
         pthread_mutex_lock(&slot.view_lock)
-        if slot.tariff.custom_count > 0 and c_rare_own(&slot.view.rare):
+        if memcmp(slot.view.rare.earlier_custom_counts, counts, sizeof(counts)) != 0:
+            if not c_rare_own(&slot.view.rare):
+                pthread_mutex_unlock(&slot.view_lock)
+                raise MemoryError
             memcpy(slot.view.rare.earlier_custom_counts, counts, sizeof(counts))
         slot.view.earlier_cpu_ns = cpu_ns
         slot.view.earlier_byte_ns2_low = low
@@ -484,12 +488,15 @@ cdef class Sampler:
         return bool(empty)
 
     def read(self, uint64_t handle):
-        """Return what is known as of the last tick."""
+        """Return what is known as of the last tick. Raises MemoryError."""
         cdef c_Slot *slot = self.slot_of(handle)
         cdef Reading reading = Reading.__new__(Reading)
+        cdef bint whole
         pthread_mutex_lock(&slot.view_lock)
-        c_view_copy(&reading.view, &slot.view)
+        whole = c_view_copy(&reading.view, &slot.view)
         pthread_mutex_unlock(&slot.view_lock)
+        if not whole:
+            raise MemoryError
         return reading
 
     def history(self, uint64_t handle, double from_time=0.0, double to_time=0.0, double resolution_seconds=0.0):
@@ -514,7 +521,7 @@ cdef class Sampler:
             free(directory)
 
     cdef void conclude(self, c_Slot *slot, c_Ending *ending, uint64_t kernel_peak_bytes, c_View *view) noexcept nogil:
-        """Take the last sample, close the account, persist it, copy it into the view, release the slot; under work_lock."""
+        """Take the last sample, close the account, persist it, move it into the view, release the slot; under work_lock."""
         cdef uint64_t now_ns = c_monotonic_ns() + self.c.skipped_ns
         cdef uint64_t life_ns
         cdef char[4200] path
@@ -534,9 +541,11 @@ cdef class Sampler:
                 c_meter_store(&slot.meter_descriptor, path, &slot.account)
             else:
                 c_meter_write(path, &slot.account)
+        pthread_mutex_lock(&slot.view_lock)
         if kernel_peak_bytes > 0:
             slot.view.shown.kernel_peak_memory_bytes = kernel_peak_bytes
-        c_view_copy(view, &slot.view)
+        c_view_move(view, &slot.view)
+        pthread_mutex_unlock(&slot.view_lock)
         c_final_view(view, &slot.account, life_ns, slot.allowed_cores, self.c.context.online_cores)
         if slot.in_tree and slot.descendants:
             c_roots_note(&self.c.roots, slot, 0)

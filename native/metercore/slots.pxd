@@ -269,7 +269,8 @@ cdef void c_account_clear(tm_meter *account) noexcept nogil
 cdef bint c_rare_own(c_Rare **rare) noexcept nogil
 cdef void c_rare_free(c_Rare **rare) noexcept nogil
 cdef void c_view_clear(c_View *view) noexcept nogil
-cdef void c_view_copy(c_View *copy, const c_View *view) noexcept nogil
+cdef bint c_view_copy(c_View *copy, const c_View *view) noexcept nogil
+cdef void c_view_move(c_View *target, c_View *view) noexcept nogil
 cdef int c_slots_open(c_Slots *slots) noexcept nogil
 cdef void c_slots_close(c_Slots *slots) noexcept nogil
 cdef c_Slot *c_slot_take(c_Slots *slots) noexcept nogil

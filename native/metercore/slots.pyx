@@ -87,16 +87,23 @@ cdef void c_rare_free(c_Rare **rare) noexcept nogil:
         rare[0] = &c_NOTHING_RARE
 
 
-cdef void c_view_copy(c_View *copy, const c_View *view) noexcept nogil:
-    """Copy all of a view; what is rare is left out without memory. The caller frees that of the copy."""
+cdef bint c_view_copy(c_View *copy, const c_View *view) noexcept nogil:
+    """Copy all of a view; 0 without memory, and then what is rare is left out. The caller frees that of the copy."""
     copy[0] = view[0]
     copy.rare = &c_NOTHING_RARE
     if view.rare == &c_NOTHING_RARE:
-        return
-    if c_rare_own(&copy.rare):
-        memcpy(copy.rare, view.rare, sizeof(c_Rare))
-    else:
+        return 1
+    if not c_rare_own(&copy.rare):
         copy.shown.gpu_count = 0
+        return 0
+    memcpy(copy.rare, view.rare, sizeof(c_Rare))
+    return 1
+
+
+cdef void c_view_move(c_View *target, c_View *view) noexcept nogil:
+    """Copy all of a view that is done with; it keeps nothing rare. The caller frees that of the target."""
+    target[0] = view[0]
+    view.rare = &c_NOTHING_RARE
 
 
 cdef void c_view_clear(c_View *view) noexcept nogil:

@@ -87,6 +87,25 @@ def _terminate_tasks(calls: Calls, stranger: str, token: str) -> None:
     assert not calls.Terminate(token=ours, immediate=True).already_stopping
 
 
+def _retry_tasks(calls: Calls, stranger: str, token: str) -> None:
+    ours = calls.StartTask(spec={"command": {"argv": ["false"]}, "tags": {"retry": "ours"}}).token
+    end_of(calls, ours)
+    for wanted in ({"all": True}, {"tags": {"retry": "ours"}}, {"all": True, "as_new": True}):
+        answer = calls.RetryTasks(key=stranger, **wanted)
+        assert (answer.retried_count, len(answer.refusals), answer.next_page_token) == (0, 0, "")
+    assert calls.RetryTasks(tags={"retry": "ours"}, dry_run=True).candidate_tokens == [ours]
+
+
+def _delete_queue(calls: Calls, stranger: str, token: str) -> None:
+    calls.PutQueue(name="kept by us")
+    failure = failure_of(calls.DeleteQueue, key=stranger, name="kept by us")
+    unknown = failure_of(calls.DeleteQueue, key=stranger, name="nobody's")
+    assert (failure.code, failure.reason) == (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "QUEUE_NOT_FOUND")
+    calls.PutQueue(name="kept by us", key=stranger)
+    calls.DeleteQueue(name="kept by us", key=stranger)
+    assert "kept by us" in {queue.name for queue in calls.ListQueues().queues}
+
+
 def _server_info(calls: Calls, stranger: str, token: str) -> None:
     assert token not in str(calls.GetServerInfo(key=stranger))
 
@@ -156,6 +175,7 @@ NAMES_NO_TASK: dict[str, Callable[[Calls, str, str], None]] = {
     "/taskmeter.v1.QueueService/ListQueues": _list_queues,
     "/taskmeter.v1.QueueService/PauseQueue": _pause_queue,
     "/taskmeter.v1.QueueService/ResumeQueue": _pause_queue,
+    "/taskmeter.v1.QueueService/DeleteQueue": _delete_queue,
     "/taskmeter.v1.ScheduleService/PutSchedule": _schedule,
     "/taskmeter.v1.ScheduleService/ListSchedules": _schedule,
     "/taskmeter.v1.ScheduleService/GetSchedule": _schedule,
@@ -164,6 +184,7 @@ NAMES_NO_TASK: dict[str, Callable[[Calls, str, str], None]] = {
     "/taskmeter.v1.ScheduleService/DeleteSchedule": _schedule,
     "/taskmeter.v1.ScheduleService/RunSchedule": _schedule,
     "/taskmeter.v1.TaskService/TerminateTasks": _terminate_tasks,
+    "/taskmeter.v1.TaskService/RetryTasks": _retry_tasks,
     "/taskmeter.v1.AdminService/GetServerInfo": _server_info,
     "/taskmeter.v1.AdminService/Drain": _drain,
     "/taskmeter.v1.AdminService/CreateKey": _create_key,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metercore.history import History
@@ -173,6 +173,7 @@ class Model:
         return {i: (s[0], s[1] / s[0], s[2] / s[0], i in touched) for i, s in sums.items()}
 
 
+@settings(deadline=None)
 @given(script=steps)
 def test_any_samples_give_what_the_model_gives(script: list[Step]) -> None:
     directory = tempfile.mkdtemp()

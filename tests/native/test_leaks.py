@@ -12,6 +12,7 @@ import os
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,6 @@ from tests.waiting import wait_until
 STUBS = Path(__file__).resolve().parents[2] / "native" / "metercore"
 
 MADE_BY_OTHERS = {
-    "reading.Reading": "made by Sampler.read and settle_files",
     "sampler.SamplerStats": "a tuple, made by Sampler.stats",
     "systemmeter.SystemReading": "a tuple, made by SystemMeter.sample",
     "gpu.Gpu": "a tuple, made by GpuMonitor.gpus",
@@ -434,6 +434,45 @@ def monitors(directory: Path) -> None:
     probe(nvml.library)
     probe(directory / "none.so")
     failing(GpuMonitor, "x", 0.0)
+
+
+@case("reading.Reading")
+def rare(directory: Path) -> None:
+    """What most tasks never have: texts, GPUs, priced counters, those of earlier attempts, cgroups of two kinds."""
+    (directory / "task").mkdir(exist_ok=True)
+    block = ReportBlock(directory / "task" / "report").status("x" * 500).object("y")
+    block.count("pages", 3)
+    for name in ("cpu.stat", "memory.stat", "cpuacct.usage", "cgroup.procs"):
+        (directory / name).write_text("")
+    places: tuple[dict[str, Any], ...] = (
+        {"cgroup_v2": str(directory)},
+        {"cgroup_v1_cpuacct": str(directory), "cgroup_v1_memory": str(directory)},
+        {},
+    )
+    nvml = FakeNvml(directory / "nvml", build(directory))
+    nvml.play("count 2", f"compute 0 {os.getpid()} 5", f"busy 0 {os.getpid()} 50")
+    sampler = Sampler(start=False)
+    with nvml.watch(20.0) as monitor:
+        sampler.watch_gpus(monitor)
+        tariff = Tariff("gold", 2, custom={"pages": 0.5})
+        handles = [sampler.open(os.getppid(), os.getpid(), str(directory), tariff=tariff, **place) for place in places]
+        wait_until(lambda: monitor.gpus and monitor.processes(), "a look")
+        sampler.tick(skip_seconds=1.0)
+        for handle in handles:
+            sampler.set_earlier(handle, 5, 5, custom={"pages": 7})
+            failing(sampler.set_earlier, handle, 5, 5, custom={"pages": -7})
+        reading = sampler.read(handles[-1])
+        assert (reading.status, reading.current_object, [gpu[1] for gpu in reading.gpus]) == ("x" * 500, "y", [5])
+        block.status("z")
+        sampler.tick(skip_seconds=1.0)
+        assert reading.status == "x" * 500
+        for handle in handles[1:]:
+            sampler.hot(handle)
+            assert sampler.finish(handle).status == "z"
+        again = sampler.open(os.getppid(), os.getpid(), str(directory), tariff=tariff)  # in the place of a finished one
+        assert again not in handles
+        assert sampler.read(again).completed_count == 0
+    # … and is collected with one open
 
 
 @case("processmeter.ProcessMeter")

@@ -1,4 +1,4 @@
-"""`taskmeter queue`: make queues, bound them, pause and resume them."""
+"""`taskmeter queue`: make queues, bound them, pause and resume them, delete them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _JSON = options.json_flag("Print the queue as one JSON object.")
 
 @click.group()
 def queue() -> None:
-    """Make queues, bound what runs and waits in them, pause and resume them. Tasks choose one with --queue.
+    """Make queues, bound what runs and waits in them, pause, resume and delete them. Tasks choose one with --queue.
 
-    All of these print JSON with --json.
+    All of these but rm print JSON with --json.
     """
 
 
@@ -86,6 +86,17 @@ def resume(name: str, as_json: bool, target: str | None, state_dir: str | None) 
 
     with connect(target, state_dir) as client:
         _show([client.resume_queue(name)], as_json=as_json, one=True)
+
+
+@queue.command()
+@_NAME
+@options.connection
+def rm(name: str, target: str | None, state_dir: str | None) -> None:
+    """Delete QUEUE; refused (exit code 3) while tasks wait or run in it. Those that have ended stay."""
+    from taskmeter.cli.connect import connect
+
+    with connect(target, state_dir) as client:
+        client.delete_queue(name)
 
 
 def _show(queues: list[QueueStatus], *, as_json: bool, one: bool) -> None:

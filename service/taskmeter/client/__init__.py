@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskmeter.client.key import Key, KeyQuotas, KeyRate, NewKey
     from taskmeter.client.queues import QueueStatus
     from taskmeter.client.resume import Delivery
+    from taskmeter.client.retried import RetriedTasks, RetryRefusal
     from taskmeter.client.schedules import ScheduleRun, ScheduleStatus
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
     from taskmeter.client.sync import SyncClient
@@ -33,6 +34,8 @@ __all__ = [
     "NewKey",
     "Page",
     "QueueStatus",
+    "RetriedTasks",
+    "RetryRefusal",
     "ScheduleRun",
     "ScheduleStatus",
     "ServerInfo",
@@ -64,6 +67,8 @@ _HOME = {
     "ScheduleRun": "schedules",
     "ScheduleStatus": "schedules",
     "ServerInfo": "status",
+    "RetriedTasks": "retried",
+    "RetryRefusal": "retried",
     "Started": "base",
     "StoppedTasks": "base",
     "SyncClient": "sync",

@@ -33,6 +33,7 @@ LIST_TASKS = Method("/taskmeter.v1.TaskService/ListTasks", tasks.ListTasksReques
 TERMINATE = Method("/taskmeter.v1.TaskService/Terminate", tasks.TerminateRequest, tasks.TerminateResponse)
 TERMINATE_TASKS = Method("/taskmeter.v1.TaskService/TerminateTasks", tasks.TerminateTasksRequest, tasks.TerminateTasksResponse)
 RETRY_TASK = Method("/taskmeter.v1.TaskService/RetryTask", tasks.RetryTaskRequest, tasks.RetryTaskResponse)
+RETRY_TASKS = Method("/taskmeter.v1.TaskService/RetryTasks", tasks.RetryTasksRequest, tasks.RetryTasksResponse)
 WAIT_TASK = Method("/taskmeter.v1.TaskService/WaitTask", tasks.WaitTaskRequest, tasks.WaitTaskResponse)
 STREAM_EVENTS = Method("/taskmeter.v1.TaskService/StreamEvents", tasks.StreamEventsRequest, tasks.StreamEventsResponse)
 UPDATE_TASK = Method("/taskmeter.v1.TaskService/UpdateTask", tasks.UpdateTaskRequest, tasks.UpdateTaskResponse)
@@ -45,6 +46,7 @@ PUT_QUEUE = Method("/taskmeter.v1.QueueService/PutQueue", queues.PutQueueRequest
 LIST_QUEUES = Method("/taskmeter.v1.QueueService/ListQueues", queues.ListQueuesRequest, queues.ListQueuesResponse)
 PAUSE_QUEUE = Method("/taskmeter.v1.QueueService/PauseQueue", queues.PauseQueueRequest, queues.PauseQueueResponse)
 RESUME_QUEUE = Method("/taskmeter.v1.QueueService/ResumeQueue", queues.ResumeQueueRequest, queues.ResumeQueueResponse)
+DELETE_QUEUE = Method("/taskmeter.v1.QueueService/DeleteQueue", queues.DeleteQueueRequest, queues.DeleteQueueResponse)
 PUT_SCHEDULE = Method("/taskmeter.v1.ScheduleService/PutSchedule", schedules.PutScheduleRequest, schedules.PutScheduleResponse)
 LIST_SCHEDULES = Method(
     "/taskmeter.v1.ScheduleService/ListSchedules", schedules.ListSchedulesRequest, schedules.ListSchedulesResponse

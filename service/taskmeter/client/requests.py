@@ -257,6 +257,52 @@ def terminate_tasks(
     )
 
 
+def retry_tasks(
+    *,
+    status: str | Iterable[str] = (),
+    outcomes: Iterable[Outcome | int] = (),
+    tags: Mapping[str, str] | None = None,
+    project_id: str = "",
+    queue: str = "",
+    name_prefix: str = "",
+    created_after_time: float = 0.0,
+    created_before_time: float = 0.0,
+    everything: bool = False,
+    as_new: bool = False,
+    dry_run: bool = False,
+    page_size: int = 0,
+    page_token: str = "",
+) -> tasks.RetryTasksRequest:
+    """Build a RetryTasks request; filters narrow each other, and `everything` stands in for them.
+
+    `status` are words for outcomes ("failed", "timeout", …). Without them and `outcomes` all are meant that may be run again.
+    """
+    wanted = {int(outcome) for outcome in outcomes}
+    for word in (status,) if isinstance(status, str) else status:
+        states, found = STATUS_WORDS.get(word.lower().replace("-", "_"), (frozenset(), frozenset()))
+        if states or not found:
+            raise InvalidArgumentError(
+                f"{word!r} is no way in which a task ends",
+                fields=[("outcomes", f"unknown word {word!r}")],
+                hint="one of: " + " ".join(sorted(word for word, (_, ends) in STATUS_WORDS.items() if ends)),
+            )
+        wanted |= found
+    return tasks.RetryTasksRequest(
+        outcomes=sorted(wanted),  # type: ignore[arg-type]  # protobuf takes the numbers of its enums
+        tags=tags,
+        project_id=project_id,
+        queue=queue,
+        name_prefix=name_prefix,
+        created_after_time=created_after_time,
+        created_before_time=created_before_time,
+        all=everything,
+        as_new=as_new,
+        dry_run=dry_run,
+        page_size=page_size,
+        page_token=page_token,
+    )
+
+
 def update_task(
     token: str,
     *,

@@ -29,6 +29,7 @@ from taskmeter.client.key import Key, NewKey
 from taskmeter.client.methods import Method
 from taskmeter.client.queues import QUEUE_PAGE_SIZE, QueueStatus
 from taskmeter.client.resume import Delivery, StreamState
+from taskmeter.client.retried import RetriedTasks
 from taskmeter.client.schedules import ScheduleRun, ScheduleStatus
 from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
 from taskmeter.client.tail import FileChunk, TailState
@@ -226,6 +227,10 @@ class SyncClient(ClientBase):
         response = self._call(methods.RETRY_TASK, tasks.RetryTaskRequest(token=token, as_new=as_new))
         return Started(response.token, TaskStatus.of(response.status), response.token == token)
 
+    def retry_tasks(self, **wanted: Any) -> RetriedTasks:
+        """Run a page of the tasks again that match; `wanted` are those of `requests.retry_tasks`. Safe to be repeated."""
+        return RetriedTasks.of(self._call(methods.RETRY_TASKS, requests.retry_tasks(**wanted)))
+
     def update_task(self, token: str, **changes: Any) -> TaskStatus:
         """Change metadata, tags or priority; `changes` are those of `requests.update_task`."""
         return TaskStatus.of(self._call(methods.UPDATE_TASK, requests.update_task(token, **changes)).status)
@@ -344,6 +349,10 @@ class SyncClient(ClientBase):
         """Let no more tasks of the queue start; those that run go on."""
         request = queue_service_pb2.PauseQueueRequest(name=name)
         return QueueStatus.of(self._call(methods.PAUSE_QUEUE, request).queue)
+
+    def delete_queue(self, name: str) -> None:
+        """Forget a queue in which nothing waits or runs."""
+        self._call(methods.DELETE_QUEUE, queue_service_pb2.DeleteQueueRequest(name=name))
 
     def resume_queue(self, name: str) -> QueueStatus:
         """Let the tasks of a paused queue start again."""

@@ -15,6 +15,12 @@ async def keep_queues(service: Service, file: SideFile[Queue], changed: Queue) -
     await asyncio.to_thread(file.save, list(queues.values()))
 
 
+async def drop_queue(service: Service, file: SideFile[Queue], gone: Queue) -> None:
+    """Take a queue out of the file before the store forgets it. Raises what `SideFile.save` raises."""
+    queues = [queue for queue in service.store.load_queues() if queue.key != gone.key]
+    await asyncio.to_thread(file.save, queues)
+
+
 async def restore_queues(service: Service, file: SideFile[Queue]) -> int:
     """Put what the file has into a store that is built anew; returns how many there are."""
     lost = "the queues have to be put again: what waits in them is not bounded or paused until then"

@@ -149,6 +149,9 @@ class Store(Protocol):
     async def put_queue(self, queue: Queue) -> None:
         """Keep a queue's definition, in place of the one before. Raises what `commit` raises."""
 
+    async def delete_queue(self, tenant: str, name: str) -> None:
+        """Forget a queue's definition. Raises what `commit` raises."""
+
     def load_queues(self) -> list[Queue]:
         """Read all queues that were put."""
 
@@ -164,8 +167,8 @@ class Store(Protocol):
     def set_listener(self, on_committed: Callable[[list[tuple[Task, Block | None]]], None]) -> None:
         """Have every committed batch passed to `on_committed` on the loop, in order of seq, before its commit() returns."""
 
-    def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:
-        """Read up to `limit` tasks, newest first, that come after the (create_time, token) of the page before."""
+    def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int, *, oldest_first: bool = False) -> list[Task]:
+        """Read up to `limit` tasks, newest or oldest first, that come after the (create_time, token) of the page before."""
 
     def count(self, wanted: Filter) -> int:
         """Count the tasks that match."""
@@ -331,6 +334,9 @@ class Executor(Protocol):
 
     async def prepare(self, token: str, attempt: int, record: bytes) -> None:
         """Make the attempt's directory and keep the task's record in it. Raises `LimitError` DISK_FULL."""
+
+    def unprepare(self, token: str, attempt: int) -> None:
+        """Undo `prepare` of a task's further attempt, which nobody has launched: no new store may find it. Raises `OSError`."""
 
     def rewrite_record(self, token: str, attempt: int, record: bytes, *, durable: bool = True) -> None:
         """Replace what `prepare` was given, in one step; an attempt's directory is made if it is the task's next one.

@@ -80,6 +80,12 @@ class Scheduler:
         group.definition = queue
         self._refresh(group)
 
+    def drop_queue(self, queue: Queue) -> None:
+        """Forget a queue in which nothing waits or runs."""
+        group = self._groups.pop(queue.key)
+        assert not group.running_count
+        assert not group.waiting_count
+
     def group(self, tenant: str, name: str) -> QueueGroup:
         """Return a queue; one that nobody has defined has no bounds."""
         key = (tenant, name or DEFAULT_QUEUE)

@@ -84,6 +84,8 @@ class Service:
         """Held by whoever locks several tasks at once, and taken before any of theirs."""
         self.queue_lock = asyncio.Lock()
         """Held while a queue's definition changes."""
+        self.retry_lock = asyncio.Lock()
+        """Held by whoever retries tasks by filter."""
         self.queue_file: SideFile[Queue] | None = None
         """If set, where definitions of queues are kept besides the store."""
         self.schedule_file: SideFile[Schedule] | None = None

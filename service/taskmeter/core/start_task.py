@@ -29,11 +29,13 @@ async def start_task(
     idempotency_key: str = "",
     use_existing: bool = False,
     quotas: Quotas = NO_QUOTAS,
+    token: str = "",
 ) -> tuple[str, bool]:
     """Return the token, and whether it named a task that existed already.
 
     With `use_existing` a live task of the same project and source is returned. With an idempotency key the task that holds the
-    key is returned (guarantee G2). Raises `ConflictError` if that one has another spec, `LimitError` QUEUE_FULL,
+    key is returned (guarantee G2). A new task is called `token` if that is given and it has no key; nobody may be called so yet.
+    Raises `ConflictError` if that one has another spec, `LimitError` QUEUE_FULL,
     QUOTA_EXCEEDED or DISK_FULL, `UnavailableError` DRAINING; and what `choose_target` raises.
     """
     if service.draining:
@@ -43,7 +45,7 @@ async def start_task(
     encoded = service.codec.encode_spec(spec)
     if not idempotency_key:
         async with service.quotas.one_more(service, tenant, quotas):
-            return await _accept(service, spec, encoded, tenant, ""), False
+            return await _accept(service, spec, encoded, tenant, "", token or new_token()), False
     key = service.reserved_keys.setdefault((tenant, idempotency_key), ReservedKey())
     key.user_count += 1
     try:
@@ -51,7 +53,7 @@ async def start_task(
             holder = service.store.find_key(tenant, idempotency_key)
             if holder is None:
                 async with service.quotas.one_more(service, tenant, quotas):
-                    return await _accept(service, spec, encoded, tenant, idempotency_key), False
+                    return await _accept(service, spec, encoded, tenant, idempotency_key, new_token()), False
             if not is_hash_of(service, holder.spec_hash, encoded):
                 raise ConflictError(
                     "this idempotency key was used with another spec",
@@ -83,7 +85,7 @@ def _live_twin(service: Service, spec: TaskSpec, tenant: str) -> str | None:
     return None
 
 
-async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str, idempotency_key: str) -> str:
+async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str, idempotency_key: str, token: str) -> str:
     scheduler = service.scheduler
     if scheduler.is_full:
         raise LimitError(
@@ -98,12 +100,12 @@ async def _accept(service: Service, spec: TaskSpec, encoded: bytes, tenant: str,
     check_after(service, spec.after, tenant)
     scheduler.admission.check(spec.resources)
     if spec.attach is None:
-        return await _store(service, spec, encoded, tenant, idempotency_key, spec_hash(service, encoded), None)
+        return await _store(service, spec, encoded, tenant, idempotency_key, token, spec_hash(service, encoded), None)
     named, target = choose_target(service, spec, spec.attach)
     service.attaching[target] = spec.attach
     try:
         stored = service.codec.encode_spec(named)
-        return await _store(service, named, stored, tenant, idempotency_key, spec_hash(service, encoded), target)
+        return await _store(service, named, stored, tenant, idempotency_key, token, spec_hash(service, encoded), target)
     finally:
         del service.attaching[target]
 
@@ -114,13 +116,14 @@ async def _store(
     encoded: bytes,
     tenant: str,
     idempotency_key: str,
+    token: str,
     hashed: bytes,
     target: Target | None,
 ) -> str:
     scheduler = service.scheduler
     now = time.time()
     task = Task(
-        token=new_token(),
+        token=token,
         spec=spec,
         spec_hash=hashed,
         create_time=now,

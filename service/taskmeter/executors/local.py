@@ -32,7 +32,7 @@ from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.records import drop_input, last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
 from taskmeter.executors.spares import Spares
-from taskmeter.executors.stored import rewrite_record, stored_attempts
+from taskmeter.executors.stored import drop_attempt, rewrite_record, stored_attempts
 from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
@@ -131,6 +131,9 @@ class LocalExecutor:
     def rewrite_record(self, token: str, attempt: int, record: bytes, *, durable: bool = True) -> None:
         mode = 0o711 if self._accounts else 0o700
         rewrite_record(self._directory(token, attempt), record, mode=mode, durable=durable)
+
+    def unprepare(self, token: str, attempt: int) -> None:
+        drop_attempt(self._directory(token, attempt))
 
     def stored(self) -> Iterator[Stored]:
         return stored_attempts(self._state)

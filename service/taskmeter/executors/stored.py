@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from taskmeter.core.ports import Claimed, Stored
 from taskmeter.executors import taskdir
@@ -46,6 +47,15 @@ def rewrite_record(directory: bytes, record: bytes, *, mode: int = 0o700, durabl
     except OSError:
         os.unlink(staged)
         raise
+
+
+def drop_attempt(directory: bytes) -> None:
+    """Remove what has been prepared and never launched: first the record, without which it is nothing. Raises `OSError`."""
+    for name in (b"/spec", b"/spec.new"):
+        with suppress(FileNotFoundError):
+            os.unlink(directory + name)
+    with suppress(FileNotFoundError):
+        os.rmdir(directory)
 
 
 def _claim(directory: bytes) -> Claimed | None:

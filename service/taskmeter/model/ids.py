@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 
@@ -16,7 +17,16 @@ _TOKEN = re.compile(rf"{TOKEN_PREFIX}[0-9A-Za-z]{{{TOKEN_RANDOM_LENGTH}}}")
 def new_token() -> str:
     """Return a fresh task token from the kernel's random source."""
     # 256 random bits for 131 bits of token: what the modulo favours is beyond 2**-120.
-    number = int.from_bytes(secrets.token_bytes(32), "little")
+    return _token_of(secrets.token_bytes(32))
+
+
+def copy_token(token: str, attempt: int) -> str:
+    """Return the token of the one copy that is made of an attempt when it is retried by filter: always the same."""
+    return _token_of(hashlib.sha256(f"copy of {token}/{attempt}".encode()).digest())
+
+
+def _token_of(random_bytes: bytes) -> str:
+    number = int.from_bytes(random_bytes, "little")
     letters = []
     for _ in range(TOKEN_RANDOM_LENGTH):
         number, digit = divmod(number, 62)

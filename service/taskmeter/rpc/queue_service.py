@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from taskmeter.core.delete_queue import delete_queue
 from taskmeter.core.put_queue import pause_queue, put_queue
 from taskmeter.core.service import Service
 from taskmeter.model.queue import Queue
@@ -28,6 +29,7 @@ class QueueServicer:
             "ListQueues": Read(self.list_queues),
             "PauseQueue": Write(self.pause_queue),
             "ResumeQueue": Write(self.resume_queue),
+            "DeleteQueue": Write(self.delete_queue),
         }
 
     async def put_queue(self, request: pb.PutQueueRequest, caller: Caller) -> pb.PutQueueResponse:
@@ -62,6 +64,13 @@ class QueueServicer:
 
     async def resume_queue(self, request: pb.ResumeQueueRequest, caller: Caller) -> pb.ResumeQueueResponse:
         return pb.ResumeQueueResponse(queue=await self._set_pause(request.name, caller.tenant, paused=False))
+
+    async def delete_queue(self, request: pb.DeleteQueueRequest, caller: Caller) -> pb.DeleteQueueResponse:
+        checks = Checks()
+        _check_name(checks, request.name)
+        checks.done()
+        await delete_queue(self._service, caller.tenant, request.name)
+        return pb.DeleteQueueResponse()
 
     async def _set_pause(self, name: str, tenant: str, *, paused: bool) -> pb.Queue:
         checks = Checks()

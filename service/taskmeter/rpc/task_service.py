@@ -23,6 +23,7 @@ from taskmeter.rpc.convert.history import history_to_message
 from taskmeter.rpc.convert.spec import spec_from_message
 from taskmeter.rpc.list_tasks import list_tasks
 from taskmeter.rpc.methods import Method, Read, Ready, Stream, Write
+from taskmeter.rpc.retry_tasks import answer_retry_tasks
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.v1 import task_service_pb2 as pb
 
@@ -50,6 +51,7 @@ class TaskServicer:
             "Terminate": Write(self.terminate),
             "TerminateTasks": Write(self.terminate_tasks),
             "RetryTask": Write(self.retry_task),
+            "RetryTasks": Write(self.retry_tasks),
             "WaitTask": Read(self.wait_task),
             "StreamEvents": Stream(self._streams.stream_events),
             "UpdateTask": Write(self.update_task),
@@ -143,6 +145,9 @@ class TaskServicer:
         async with self._service.quotas.one_more(self._service, caller.tenant, caller.quotas):
             token = await retry_task(self._service, retried, caller.tenant, as_new=request.as_new)
         return frame(FIELD_1, token.encode()) + frame(FIELD_2, self._service.status(token, caller.tenant))
+
+    async def retry_tasks(self, request: pb.RetryTasksRequest, caller: Caller) -> pb.RetryTasksResponse:
+        return await answer_retry_tasks(self._service, request, caller)
 
     async def wait_task(self, request: pb.WaitTaskRequest, caller: Caller) -> bytes:
         token = checked_token(request.token)

@@ -174,6 +174,9 @@ class SqliteStore:
         values = (queue.tenant, queue.name, queue.max_running, queue.max_waiting, int(queue.paused), queue.create_time)
         await self._in_transaction(lambda: self._writing.execute(self._queries["put_queue"], values))
 
+    async def delete_queue(self, tenant: str, name: str) -> None:
+        await self._in_transaction(lambda: self._writing.execute(self._queries["delete_queue"], (tenant, name)))
+
     async def _in_transaction(self, run: Callable[[], Any]) -> Any:
         """Call `run` on the writer thread, in a transaction of its own. Raises what `commit` raises."""
         future: asyncio.Future[Any] = self._usable_loop().create_future()
@@ -446,12 +449,13 @@ class SqliteStore:
         return [decode_task(row, decode_spec) for row in rows]
 
     @reads
-    def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[Task]:
+    def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int, *, oldest_first: bool = False) -> list[Task]:
         where, values = _where(wanted)
         if after is not None:
-            where += " AND (t.create_time, t.token) < (?, ?)"
+            where += f" AND (t.create_time, t.token) {'>' if oldest_first else '<'} (?, ?)"
             values += list(after)
-        statement = f"{self._queries['list_tasks']} {where} ORDER BY t.create_time DESC, t.token DESC LIMIT {int(limit)}"
+        way = "ASC" if oldest_first else "DESC"
+        statement = f"{self._queries['list_tasks']} {where} ORDER BY t.create_time {way}, t.token {way} LIMIT {int(limit)}"
         return self._tasks(statement, values)
 
     @reads

@@ -74,6 +74,9 @@ INSERT INTO queues (tenant, name, max_running, max_waiting, paused, create_time)
 ON CONFLICT (tenant, name) DO UPDATE SET
     max_running = excluded.max_running, max_waiting = excluded.max_waiting, paused = excluded.paused;
 
+-- name: delete_queue
+DELETE FROM queues WHERE tenant = ? AND name = ?;
+
 -- name: queues
 SELECT tenant, name, max_running, max_waiting, paused, create_time FROM queues ORDER BY tenant, name;
 -- name: ended_tasks
