@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.message import Message
 
-from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, task_service_pb2
+from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, schedule_service_pb2, task_service_pb2
 
 SERVICES = [
     file.DESCRIPTOR.services_by_name[name]
@@ -16,6 +16,7 @@ SERVICES = [
         (task_service_pb2, "TaskService"),
         (file_service_pb2, "FileService"),
         (queue_service_pb2, "QueueService"),
+        (schedule_service_pb2, "ScheduleService"),
         (admin_service_pb2, "AdminService"),
     )
 ]

@@ -19,6 +19,7 @@ from taskmeter.core.keyring import Keyring
 from taskmeter.core.lifecycle import change_of
 from taskmeter.core.ports import Change
 from taskmeter.core.scheduler import Scheduler
+from taskmeter.core.schedules import Schedules
 from taskmeter.core.service import Service
 from taskmeter.model.event import Event, MetadataChanged
 from taskmeter.model.ids import new_token
@@ -31,6 +32,7 @@ from taskmeter.rpc.gate import Gate
 from taskmeter.rpc.methods import Activity, Router
 from taskmeter.rpc.open_calls import OpenCalls
 from taskmeter.rpc.queue_service import QueueServicer
+from taskmeter.rpc.schedule_service import ScheduleServicer
 from taskmeter.rpc.server import RpcServer
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
@@ -81,6 +83,7 @@ async def main(directory: str, key: str) -> None:
         TaskServicer(service, streams),
         FileServicer(service),
         QueueServicer(service),
+        ScheduleServicer(Schedules(service, keyring)),
         AdminServicer(service, keyring, facts, list, lambda: ""),
         streams,
     )

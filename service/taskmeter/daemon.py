@@ -31,6 +31,7 @@ from taskmeter.core.recovery import open_meters, recover
 from taskmeter.core.reseal import reseal
 from taskmeter.core.retention import keep_retention
 from taskmeter.core.scheduler import Scheduler
+from taskmeter.core.schedules import Schedules
 from taskmeter.core.service import Service
 from taskmeter.errors import TaskmeterError, UnavailableError
 from taskmeter.executors.accounts import load_accounts
@@ -52,6 +53,7 @@ from taskmeter.rpc.gate import Gate
 from taskmeter.rpc.methods import Activity, Router
 from taskmeter.rpc.open_calls import OpenCalls
 from taskmeter.rpc.queue_service import QueueServicer
+from taskmeter.rpc.schedule_service import ScheduleServicer
 from taskmeter.rpc.server import RpcServer
 from taskmeter.rpc.socket_path import socket_path
 from taskmeter.rpc.stream_events import EventStreams
@@ -61,7 +63,8 @@ from taskmeter.settings import Settings, plain_text_on_the_network, reload_tarif
 from taskmeter.stores.audit_file import AuditFile
 from taskmeter.stores.damage import Damage
 from taskmeter.stores.keyfile import KeyFile
-from taskmeter.stores.queuefile import QueuesJson
+from taskmeter.stores.queuefile import queues_json
+from taskmeter.stores.schedulefile import schedules_json
 from taskmeter.stores.sqlite import SqliteStore
 
 EXIT_REFUSED = 4
@@ -209,6 +212,7 @@ class _Parts:
     meter: LocalMeter
     service: Service
     keyring: Keyring
+    schedules: Schedules
 
 
 async def _build(settings: Settings) -> _Parts:
@@ -230,8 +234,9 @@ async def _build(settings: Settings) -> _Parts:
     service.report_key_secret = key_file.admin_key().encode()
     service.tariffs = _tariffs(settings)
     service.sealer = sealer
-    service.queue_file = QueuesJson(state_dir)
-    return _Parts(store, loss, executor, meter, service, keyring)
+    service.queue_file = queues_json(state_dir)
+    service.schedule_file = schedules_json(state_dir, codec)
+    return _Parts(store, loss, executor, meter, service, keyring, Schedules(service, keyring))
 
 
 def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile | None, start_time: float) -> RpcServer:
@@ -257,7 +262,13 @@ def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile
         Authenticator(keyring, Rates(rate)), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all"
     )
     server = RpcServer(
-        Router(gate, activity), TaskServicer(service, streams), FileServicer(service), QueueServicer(service), admin, streams
+        Router(gate, activity),
+        TaskServicer(service, streams),
+        FileServicer(service),
+        QueueServicer(service),
+        ScheduleServicer(parts.schedules),
+        admin,
+        streams,
     )
     server.listen_unix(socket_path(settings.state_dir))
     if settings.listen:
@@ -288,15 +299,16 @@ async def _serve(settings: Settings) -> int:
     parts.store.set_on_damage(partial(_on_damage, state_dir, damage, stopping))
 
     await _take_over(state_dir, service, parts.loss)
+    parts.schedules.load()
     await server.start()
     gc.freeze()  # what was imported stays for ever: no collection needs to look at it
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()  # who started us may have put it off until here
     _announce(state_dir, server.targets, start_time)
     service.spawn(_after_start(service, parts.executor))
-    background = [loop.create_task(keep_retention(service, settings.retention))]
+    background = [loop.create_task(keep_retention(service, settings.retention)), loop.create_task(parts.schedules.keep())]
     if settings.auto:
-        background.append(loop.create_task(_leave_when_idle(settings, service, activity, stopping)))
+        background.append(loop.create_task(_leave_when_idle(settings, parts, activity, stopping)))
     await stopping.wait()
     if not damage:
         await _end_work_first(settings, service, stopping)
@@ -377,13 +389,13 @@ def _announce(state_dir: Path, targets: list[str], start_time: float) -> None:
         pass
 
 
-async def _leave_when_idle(settings: Settings, service: Service, activity: Activity, stopping: asyncio.Event) -> None:
-    """An auto-started daemon goes when it has had no live task and no call for long enough."""
+async def _leave_when_idle(settings: Settings, parts: _Parts, activity: Activity, stopping: asyncio.Event) -> None:
+    """An auto-started daemon goes when it has had no live task, no schedule that goes on, and no call for long enough."""
     last_live = time.monotonic()
     while True:
         await asyncio.sleep(min(AUTO_EXIT_CHECK_SECONDS, settings.auto_exit_seconds / 4))
         now = time.monotonic()
-        if service.live:
+        if parts.service.live or parts.schedules.any_active:
             last_live = now
         if min(activity.idle_seconds, now - last_live) >= settings.auto_exit_seconds:
             stopping.set()

@@ -3,7 +3,8 @@
     TaskmeterError(RuntimeError)
     ├── AuthenticationError        KEY_MISSING, KEY_INVALID
     ├── PermissionDeniedError      SCOPE_MISSING
-    ├── NotFoundError              TASK_NOT_FOUND, FILE_NOT_FOUND, ITEM_NOT_FOUND, QUEUE_NOT_FOUND, KEY_NOT_FOUND
+    ├── NotFoundError              TASK_NOT_FOUND, FILE_NOT_FOUND, ITEM_NOT_FOUND, QUEUE_NOT_FOUND, KEY_NOT_FOUND,
+    │                              SCHEDULE_NOT_FOUND
     ├── PreconditionError          TASK_ENDED, TASK_STOPPING, NOT_RETRYABLE, NOT_TERMINAL, UNSUPPORTED_HERE, STORE_CHANGED,
     │                              QUEUE_NOT_EMPTY
     ├── InvalidArgumentError       FIELD_INVALID (names the fields), PATH_INVALID

@@ -21,6 +21,8 @@ from taskmeter.core.ports import Codec
 from taskmeter.core.rebuild import rebuild
 from taskmeter.core.service import Service
 from taskmeter.stores.damage import Damage, DamagedStoreError, is_sound, put_aside
+from taskmeter.stores.queuefile import QUEUES_NAME
+from taskmeter.stores.schedulefile import SCHEDULES_NAME
 from taskmeter.stores.sqlite import SqliteStore
 
 DATABASE = "taskmeter.db"
@@ -54,7 +56,7 @@ def open_store(
     if loss is not None:  # what is there is part of an unfinished rebuild, or was known to be damaged
         for suffix in ("-wal", "-shm", ""):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-    elif _is_empty(path) and _has_tasks(state_dir):
+    elif _is_empty(path) and _was_used(state_dir):
         loss = Loss("the database was missing")
         _mark(state_dir, loss)
     if loss is None:
@@ -133,7 +135,9 @@ def _is_empty(path: Path) -> bool:
         return True
 
 
-def _has_tasks(state_dir: Path) -> bool:
+def _was_used(state_dir: Path) -> bool:
+    if any((state_dir / name).exists() for name in (QUEUES_NAME, SCHEDULES_NAME)):
+        return True
     try:
         return any(any(os.scandir(shard)) for shard in os.scandir(state_dir / "tasks") if shard.is_dir())
     except FileNotFoundError:

@@ -54,6 +54,22 @@ REVERTS = (
     ),
     Revert(
         "G2",
+        "a due time that may have run is looked for among the tasks, because a failed one's key is free",
+        "service/taskmeter/core/schedules.py",
+        "if found.key not in self._unsure:",
+        "if True:",
+        "tests/integration/test_schedules.py::test_g2_a_kill_between_the_task_and_its_settlement_neither_loses_nor_repeats_it",
+    ),
+    Revert(
+        "G2",
+        "what ran since the schedules' file was written is settled when the database is built anew",
+        "service/taskmeter/core/keep_schedules.py",
+        "if not schedule.next_time:",
+        "if True:",
+        "tests/integration/test_schedules.py::test_g2_g13_schedules_outlive_their_database_sealed_and_run_no_due_time_twice",
+    ),
+    Revert(
+        "G2",
         "a submit looks up who holds its key",
         "service/taskmeter/core/start_task.py",
         "holder = service.store.find_key(tenant, idempotency_key)",

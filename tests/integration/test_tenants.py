@@ -155,6 +155,19 @@ def _pause_queue(calls: Calls, stranger: str, token: str) -> None:
         assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "QUEUE_NOT_FOUND")
 
 
+def _schedule(calls: Calls, stranger: str, token: str) -> None:
+    spec, timing = {"command": {"argv": ["true"]}}, {"every_seconds": 3600.0}
+    calls.PutSchedule(name="ours", spec=spec, timing=timing)
+    for call in (calls.GetSchedule, calls.PauseSchedule, calls.ResumeSchedule, calls.RunSchedule, calls.DeleteSchedule):
+        failure = failure_of(call, key=stranger, name="ours")
+        assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "SCHEDULE_NOT_FOUND")
+    assert not calls.ListSchedules(key=stranger).schedules
+    calls.PutSchedule(name="ours", spec=spec, timing={"every_seconds": 60.0}, key=stranger)
+    assert calls.GetSchedule(name="ours").schedule.timing.every_seconds == 3600
+    for key in ({}, {"key": stranger}):
+        calls.DeleteSchedule(name="ours", **key)
+
+
 NAMES_NO_TASK: dict[str, Callable[[Calls, str, str], None]] = {
     "/taskmeter.v1.TaskService/ListTasks": _list_tasks,
     "/taskmeter.v1.TaskService/StartTask": _start_task,
@@ -163,6 +176,13 @@ NAMES_NO_TASK: dict[str, Callable[[Calls, str, str], None]] = {
     "/taskmeter.v1.QueueService/PauseQueue": _pause_queue,
     "/taskmeter.v1.QueueService/ResumeQueue": _pause_queue,
     "/taskmeter.v1.QueueService/DeleteQueue": _delete_queue,
+    "/taskmeter.v1.ScheduleService/PutSchedule": _schedule,
+    "/taskmeter.v1.ScheduleService/ListSchedules": _schedule,
+    "/taskmeter.v1.ScheduleService/GetSchedule": _schedule,
+    "/taskmeter.v1.ScheduleService/PauseSchedule": _schedule,
+    "/taskmeter.v1.ScheduleService/ResumeSchedule": _schedule,
+    "/taskmeter.v1.ScheduleService/DeleteSchedule": _schedule,
+    "/taskmeter.v1.ScheduleService/RunSchedule": _schedule,
     "/taskmeter.v1.TaskService/TerminateTasks": _terminate_tasks,
     "/taskmeter.v1.TaskService/RetryTasks": _retry_tasks,
     "/taskmeter.v1.AdminService/GetServerInfo": _server_info,

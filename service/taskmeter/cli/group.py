@@ -26,6 +26,7 @@ VERBS = {
     "retry": "Run an ended task again.",
     "rm": "Forget ended tasks and delete their files.",
     "queue": "Make queues, bound them, pause and resume them.",
+    "schedule": "Start a command again and again: every so often, once, or by cron.",
     "bill": "Say what tasks have used and what that costs.",
     "key": "Make, list and revoke keys.",
     "serve": "Run the daemon in the foreground.",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from taskmeter.client.queues import QueueStatus
     from taskmeter.client.resume import Delivery
     from taskmeter.client.retried import RetriedTasks, RetryRefusal
+    from taskmeter.client.schedules import ScheduleRun, ScheduleStatus
     from taskmeter.client.status import Event, ServerInfo, TaskMetrics, TaskRecord, TaskStatus, TaskTokens
     from taskmeter.client.sync import SyncClient
     from taskmeter.client.tail import FileChunk
@@ -35,6 +36,8 @@ __all__ = [
     "QueueStatus",
     "RetriedTasks",
     "RetryRefusal",
+    "ScheduleRun",
+    "ScheduleStatus",
     "ServerInfo",
     "Started",
     "StoppedTasks",
@@ -61,6 +64,8 @@ _HOME = {
     "NewKey": "key",
     "Page": "base",
     "QueueStatus": "queues",
+    "ScheduleRun": "schedules",
+    "ScheduleStatus": "schedules",
     "ServerInfo": "status",
     "RetriedTasks": "retried",
     "RetryRefusal": "retried",

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from taskmeter.v1 import admin_service_pb2 as admin
 from taskmeter.v1 import file_service_pb2 as files
 from taskmeter.v1 import queue_service_pb2 as queues
+from taskmeter.v1 import schedule_service_pb2 as schedules
 from taskmeter.v1 import task_service_pb2 as tasks
 
 Req = TypeVar("Req", bound=Message)
@@ -46,6 +47,21 @@ LIST_QUEUES = Method("/taskmeter.v1.QueueService/ListQueues", queues.ListQueuesR
 PAUSE_QUEUE = Method("/taskmeter.v1.QueueService/PauseQueue", queues.PauseQueueRequest, queues.PauseQueueResponse)
 RESUME_QUEUE = Method("/taskmeter.v1.QueueService/ResumeQueue", queues.ResumeQueueRequest, queues.ResumeQueueResponse)
 DELETE_QUEUE = Method("/taskmeter.v1.QueueService/DeleteQueue", queues.DeleteQueueRequest, queues.DeleteQueueResponse)
+PUT_SCHEDULE = Method("/taskmeter.v1.ScheduleService/PutSchedule", schedules.PutScheduleRequest, schedules.PutScheduleResponse)
+LIST_SCHEDULES = Method(
+    "/taskmeter.v1.ScheduleService/ListSchedules", schedules.ListSchedulesRequest, schedules.ListSchedulesResponse
+)
+GET_SCHEDULE = Method("/taskmeter.v1.ScheduleService/GetSchedule", schedules.GetScheduleRequest, schedules.GetScheduleResponse)
+PAUSE_SCHEDULE = Method(
+    "/taskmeter.v1.ScheduleService/PauseSchedule", schedules.PauseScheduleRequest, schedules.PauseScheduleResponse
+)
+RESUME_SCHEDULE = Method(
+    "/taskmeter.v1.ScheduleService/ResumeSchedule", schedules.ResumeScheduleRequest, schedules.ResumeScheduleResponse
+)
+DELETE_SCHEDULE = Method(
+    "/taskmeter.v1.ScheduleService/DeleteSchedule", schedules.DeleteScheduleRequest, schedules.DeleteScheduleResponse
+)
+RUN_SCHEDULE = Method("/taskmeter.v1.ScheduleService/RunSchedule", schedules.RunScheduleRequest, schedules.RunScheduleResponse)
 GET_SERVER_INFO = Method("/taskmeter.v1.AdminService/GetServerInfo", admin.GetServerInfoRequest, admin.GetServerInfoResponse)
 DRAIN = Method("/taskmeter.v1.AdminService/Drain", admin.DrainRequest, admin.DrainResponse)
 CREATE_KEY = Method("/taskmeter.v1.AdminService/CreateKey", admin.CreateKeyRequest, admin.CreateKeyResponse)

@@ -30,13 +30,14 @@ from taskmeter.client.methods import Method
 from taskmeter.client.queues import QUEUE_PAGE_SIZE, QueueStatus
 from taskmeter.client.resume import Delivery, StreamState
 from taskmeter.client.retried import RetriedTasks
+from taskmeter.client.schedules import ScheduleRun, ScheduleStatus
 from taskmeter.client.status import Event, ServerInfo, TaskRecord, TaskStatus
 from taskmeter.client.tail import FileChunk, TailState
 from taskmeter.client.watchdog import Watchdog
 from taskmeter.errors import DeadlineError, TaskmeterError, UnavailableError
 from taskmeter.model.event import EventKind
 from taskmeter.model.state import State
-from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, task_pb2
+from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, schedule_service_pb2, task_pb2
 from taskmeter.v1 import task_service_pb2 as tasks
 
 Req = TypeVar("Req", bound=Message)
@@ -357,6 +358,48 @@ class SyncClient(ClientBase):
         """Let the tasks of a paused queue start again."""
         request = queue_service_pb2.ResumeQueueRequest(name=name)
         return QueueStatus.of(self._call(methods.RESUME_QUEUE, request).queue)
+
+    # -------------------------------------------------------------------------------------------------- schedules
+
+    def put_schedule(self, name: str, spec: task_pb2.TaskSpec, timing: schedule_service_pb2.ScheduleTiming) -> ScheduleStatus:
+        """Make a schedule that starts `spec` again and again, or change one; `requests.command_spec` makes a spec."""
+        request = schedule_service_pb2.PutScheduleRequest(name=name, spec=spec, timing=timing)
+        return ScheduleStatus.of(self._call(methods.PUT_SCHEDULE, request).schedule)
+
+    def list_schedules(self) -> list[ScheduleStatus]:
+        """Return all schedules by name."""
+        found: list[ScheduleStatus] = []
+        request = schedule_service_pb2.ListSchedulesRequest(page_size=QUEUE_PAGE_SIZE)
+        while True:
+            response = self._call(methods.LIST_SCHEDULES, request)
+            found += [ScheduleStatus.of(each) for each in response.schedules]
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return found
+
+    def get_schedule(self, name: str) -> ScheduleStatus:
+        """Return one schedule."""
+        request = schedule_service_pb2.GetScheduleRequest(name=name)
+        return ScheduleStatus.of(self._call(methods.GET_SCHEDULE, request).schedule)
+
+    def pause_schedule(self, name: str) -> ScheduleStatus:
+        """Start nothing more of a schedule; what runs goes on."""
+        request = schedule_service_pb2.PauseScheduleRequest(name=name)
+        return ScheduleStatus.of(self._call(methods.PAUSE_SCHEDULE, request).schedule)
+
+    def resume_schedule(self, name: str) -> ScheduleStatus:
+        """Go on with a schedule, from now."""
+        request = schedule_service_pb2.ResumeScheduleRequest(name=name)
+        return ScheduleStatus.of(self._call(methods.RESUME_SCHEDULE, request).schedule)
+
+    def run_schedule(self, name: str, *, idempotency_key: str = "") -> ScheduleRun:
+        """Start a task of the schedule at once; with the same idempotency key again, no second one."""
+        request = schedule_service_pb2.RunScheduleRequest(name=name, idempotency_key=idempotency_key)
+        return ScheduleRun.of(self._call(methods.RUN_SCHEDULE, request))
+
+    def delete_schedule(self, name: str) -> None:
+        """Forget a schedule; its tasks stay."""
+        self._call(methods.DELETE_SCHEDULE, schedule_service_pb2.DeleteScheduleRequest(name=name))
 
     # ----------------------------------------------------------------------------------------------------- daemon
 

@@ -75,6 +75,14 @@ class Keyring:
         if current.ended(now):
             raise AuthenticationError("the key has expired", hint="ask whoever runs the daemon for another one")
 
+    def alive(self, key_id: str, now: float) -> Key:
+        """Return the key with this id. Raises `AuthenticationError` KEY_INVALID if it has ended."""
+        key = self._by_id.get(key_id)
+        if key is None:
+            raise AuthenticationError("the key is no longer one of this daemon")
+        self.check_alive(key, now)
+        return key
+
     async def add(self, key: Key, now: float) -> None:
         """Keep a new key. When there is no room, the oldest that has ended is forgotten; raises `LimitError` if none has."""
         async with self._changing:

@@ -14,6 +14,7 @@ from taskmeter.model.event import Event
 from taskmeter.model.queue import Queue
 from taskmeter.model.resources import Resources
 from taskmeter.model.retention import EndedTask
+from taskmeter.model.schedule import Schedule
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Attach, Cause, StopOrder, Target, Task, TaskSpec
 from taskmeter.model.usage import Integrals, MetricsHistory, Tariff, Usage
@@ -69,6 +70,19 @@ class Filter:
     queue: str = ""
 
 
+class ScheduleStore(Protocol):
+    """Keeps schedules. What changes something raises what `Store.commit` raises."""
+
+    def load(self) -> list[Schedule]:
+        """Read all of them."""
+
+    async def put(self, schedule: Schedule) -> None:
+        """Keep a schedule, in place of the one before."""
+
+    async def delete(self, tenant: str, name: str) -> None:
+        """Forget one."""
+
+
 class Upkeep(Protocol):
     """What retention asks of the store. What changes something raises what `Store.commit` raises."""
 
@@ -113,6 +127,10 @@ class Store(Protocol):
     @property
     def upkeep(self) -> Upkeep:
         """What only retention uses."""
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        """Where recurring schedules are kept."""
 
     @property
     def head_seq(self) -> int:

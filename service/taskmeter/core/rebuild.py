@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from taskmeter.core.bound_logs import NAMES as LOG_NAMES
 from taskmeter.core.keep_queues import restore_queues
+from taskmeter.core.keep_schedules import restore_schedules
 from taskmeter.core.lifecycle import Step, change_of
 from taskmeter.core.outcome import NO_EXIT_CODE
 from taskmeter.core.ports import Change, Claimed, Stored
@@ -40,6 +41,8 @@ class Rebuilt:
     """Tasks of an idempotency key that another task answers for; they were never acknowledged."""
     queue_count: int = 0
     """Queues that were put again."""
+    schedule_count: int = 0
+    """Schedules that go on."""
 
     @property
     def task_count(self) -> int:
@@ -49,6 +52,8 @@ class Rebuilt:
         text = f"{self.launched_count} tasks that had been started and {self.waiting_count} that waited"
         if self.queue_count:
             text += f", {self.queue_count} queues"
+        if self.schedule_count:
+            text += f", {self.schedule_count} schedules"
         if self.unreadable_count:
             text += f"; {self.unreadable_count} directories could not be read and were left alone"
         if self.twin_count:
@@ -69,7 +74,7 @@ class _Found:
 
 
 async def rebuild(service: Service) -> Rebuilt:
-    """Commit every queue that is in the file, and every task that has a directory.
+    """Commit every queue and schedule that is in its file, and every task that has a directory.
 
     Raises what a commit raises; then the next start begins it again.
     """
@@ -97,8 +102,11 @@ async def rebuild(service: Service) -> Rebuilt:
     for begin in range(0, len(ordered), BATCH_COUNT):
         await service.store.commit([_change(each) for each in ordered[begin : begin + BATCH_COUNT]])
         await _keep_log_starts(service, ordered[begin : begin + BATCH_COUNT])
+    schedule_count = 0
+    if service.schedule_file is not None:
+        schedule_count = await restore_schedules(service, service.schedule_file)
     waiting = sum(each.claim is None and not each.task.ended for each in ordered)
-    return Rebuilt(len(ordered) - waiting, waiting, len(unreadable), len(twins), queue_count)
+    return Rebuilt(len(ordered) - waiting, waiting, len(unreadable), len(twins), queue_count, schedule_count)
 
 
 def _read(service: Service, stored: Stored) -> _Found | None:

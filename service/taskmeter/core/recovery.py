@@ -13,6 +13,7 @@ from functools import partial
 from taskmeter.core.dependents import fail_all_doomed, settle_dependents, unmet
 from taskmeter.core.idle import watch_idle
 from taskmeter.core.keep_queues import match_queues
+from taskmeter.core.keep_schedules import match_schedules
 from taskmeter.core.launch import launch, pump
 from taskmeter.core.ports import Facts
 from taskmeter.core.service import Entry, Service
@@ -37,6 +38,8 @@ async def recover(service: Service) -> None:
         service.scheduler.put_queue(queue)
     if service.queue_file is not None:
         match_queues(service, service.queue_file)
+    if service.schedule_file is not None:
+        match_schedules(service, service.schedule_file)
     service.executor.set_listener(partial(observe, service))
     counts = {"waiting": 0, "running": 0, "unclaimed": 0, "ended": 0}
     live = service.store.load_live()

@@ -23,7 +23,9 @@ from taskmeter.model.task import Attach, Target, Task
 from taskmeter.model.usage import Tariff
 
 if TYPE_CHECKING:
-    from taskmeter.core.keep_queues import QueueFile
+    from taskmeter.core.side_file import SideFile
+    from taskmeter.model.queue import Queue
+    from taskmeter.model.schedule import Schedule
 
 ENDED_CACHE_COUNT = 1024
 
@@ -84,8 +86,10 @@ class Service:
         """Held while a queue's definition changes."""
         self.retry_lock = asyncio.Lock()
         """Held by whoever retries tasks by filter."""
-        self.queue_file: QueueFile | None = None
+        self.queue_file: SideFile[Queue] | None = None
         """If set, where definitions of queues are kept besides the store."""
+        self.schedule_file: SideFile[Schedule] | None = None
+        """And schedules."""
         self.records_lock = asyncio.Lock()
         """Held while the record of an ended task is written; that of a live one belongs to its entry's lock."""
         self.due_timer: asyncio.TimerHandle | None = None
@@ -208,11 +212,12 @@ class Service:
         """Call later, unless the loop ends before."""
         return asyncio.get_running_loop().call_later(delay_seconds, call, *arguments)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in the background; what it raises is a bug and is logged, not lost."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)

@@ -15,9 +15,10 @@ from taskmeter.rpc.admin_service import AdminServicer
 from taskmeter.rpc.file_service import FileServicer
 from taskmeter.rpc.methods import Router
 from taskmeter.rpc.queue_service import QueueServicer
+from taskmeter.rpc.schedule_service import ScheduleServicer
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
-from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, task_service_pb2
+from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, schedule_service_pb2, task_service_pb2
 
 STOP_GRACE_SECONDS = 2.0
 
@@ -39,6 +40,7 @@ _SERVICES = (
     task_service_pb2.DESCRIPTOR.services_by_name["TaskService"],
     file_service_pb2.DESCRIPTOR.services_by_name["FileService"],
     queue_service_pb2.DESCRIPTOR.services_by_name["QueueService"],
+    schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"],
     admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],
 )
 
@@ -52,13 +54,13 @@ class RpcServer:
         tasks: TaskServicer,
         files: FileServicer,
         queues: QueueServicer,
+        schedules: ScheduleServicer,
         admin: AdminServicer,
         streams: EventStreams,
     ) -> None:
-        for descriptor, methods in zip(
-            _SERVICES, (tasks.methods(), files.methods(), queues.methods(), admin.methods()), strict=True
-        ):
-            router.add(descriptor, methods)
+        methods = (tasks.methods(), files.methods(), queues.methods(), schedules.methods(), admin.methods())
+        for descriptor, found in zip(_SERVICES, methods, strict=True):
+            router.add(descriptor, found)
         self._streams = streams
         self._files = files
         self._health = health.aio.HealthServicer()

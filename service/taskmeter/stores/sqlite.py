@@ -34,6 +34,7 @@ from taskmeter.stores.migrate import migrate
 from taskmeter.stores.queries import load_queries
 from taskmeter.stores.record import TaskRecords
 from taskmeter.stores.rows import attempt_row, decode_task, encode_map, insert_row, update_row
+from taskmeter.stores.schedules import SqliteSchedules
 from taskmeter.stores.upkeep import SqliteUpkeep
 
 MAX_BATCH = 512
@@ -105,6 +106,7 @@ class SqliteStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken: str = ""
         self.upkeep = SqliteUpkeep(self._reading, self._writing, self._queries, self._in_transaction)
+        self.schedules = SqliteSchedules(self._reading, self._writing, self._queries, codec, self._in_transaction)
         self._thread = Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._thread.start()
 

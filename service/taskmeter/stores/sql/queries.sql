@@ -117,3 +117,13 @@ SELECT token, attempt, name, first_available FROM log_starts;
 
 -- name: delete_log_starts
 DELETE FROM log_starts WHERE token = ?;
+
+-- name: schedules
+SELECT tenant, name, spec, detail FROM schedules ORDER BY tenant, name;
+
+-- name: put_schedule
+INSERT INTO schedules (tenant, name, spec, detail) VALUES (?, ?, ?, ?)
+ON CONFLICT (tenant, name) DO UPDATE SET spec = excluded.spec, detail = excluded.detail;
+
+-- name: delete_schedule
+DELETE FROM schedules WHERE tenant = ? AND name = ?;
