@@ -39,7 +39,7 @@ from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
 from taskmeter.host import goes_down_with_us
 from taskmeter.logs import configure_logging
-from taskmeter.lost_store import Loss, may_start_again, open_store, rebuild_store, start_again
+from taskmeter.lost_store import Loss, lose, may_start_again, open_store, rebuild_store, start_again
 from taskmeter.metering.meter import LocalMeter
 from taskmeter.model.key import Rate
 from taskmeter.model.task import LOCAL_NODE
@@ -76,6 +76,9 @@ GC_THRESHOLD = 10_000
 
 GPU_START_SECONDS = 5.0
 """How long a starting daemon waits for a driver of GPUs to answer; tasks that ask for GPUs wait longer."""
+
+SIGNAL_SECONDS = 0.01
+"""Within that the loop has handled a signal that was there before."""
 
 SETTLE_SECONDS = 5.0
 """How long a stopping daemon waits for launches and commits under way."""
@@ -278,8 +281,9 @@ async def _serve(settings: Settings) -> int:
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, _stop, stopping, told, number)
     loop.add_signal_handler(
         signal.SIGHUP, _reload, settings, service, parts.keyring
     )  # a terminal that closes does not end a daemon
@@ -297,7 +301,8 @@ async def _serve(settings: Settings) -> int:
     if settings.auto:
         background.append(loop.create_task(_leave_when_idle(settings, service, activity, stopping)))
     await stopping.wait()
-    await _end_work_first(settings, service, stopping)
+    if not damage:  # else nothing can be stored, and a daemon that starts anew takes no work with it
+        await _end_work_first(settings, service, stopping)
 
     for each in background:
         each.cancel()
@@ -308,14 +313,29 @@ async def _serve(settings: Settings) -> int:
     await parts.store.close()
     if audit is not None:
         audit.close()
-    if damage:
+    if damage and not await _was_told(told):
         start_again(state_dir, damage[0])
+    if damage:
+        lose(state_dir, damage[0])  # for the next daemon, which builds it anew
     for left in (state_dir / "daemon.json", socket_path(state_dir)):
         try:
             left.unlink(missing_ok=True)
         except OSError as error:  # a disk that became read-only; clients find nobody at home either way
             log.warning("cannot remove %s: %s", left, error.strerror)
     return 0
+
+
+def _stop(stopping: asyncio.Event, told: list[int], number: int) -> None:
+    told.append(number)
+    stopping.set()
+
+
+async def _was_told(told: list[int]) -> bool:
+    """Tell whether a signal has asked for the end so far. One that comes later ends the process at once, as it ends any starting one."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # not by the loop, which would forget what it has not handled yet
+    await asyncio.sleep(SIGNAL_SECONDS)
+    return bool(told)
 
 
 async def _end_work_first(settings: Settings, service: Service, stopping: asyncio.Event) -> None:

@@ -59,7 +59,7 @@ def open_store(
         try:
             return SqliteStore(path, codec, ballast_bytes, secure_delete=secure_delete), None
         except DamagedStoreError as error:
-            loss = _lose(state_dir, error.message)
+            loss = _put_aside(state_dir, error.message)
     log.error(
         "%s; a new one is built from the task directories%s", loss.why, f", the old one is {loss.aside}" if loss.aside else ""
     )
@@ -89,12 +89,17 @@ def may_start_again(state_dir: Path) -> bool:
 
 def start_again(state_dir: Path, what: str) -> NoReturn:
     """Put the database aside and become a fresh daemon, in the same process: for its parent and its shims nothing changes."""
-    _lose(state_dir, f"the database was damaged while it was used: {what}")
+    lose(state_dir, what)
     log.error("the database is damaged (%s); the daemon starts anew and builds another one", what)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # no shell is meant
 
 
-def _lose(state_dir: Path, why: str) -> Loss:
+def lose(state_dir: Path, what: str) -> None:
+    """Put a database aside that was damaged while it was used; whoever starts next builds another one."""
+    _put_aside(state_dir, f"the database was damaged while it was used: {what}")
+
+
+def _put_aside(state_dir: Path, why: str) -> Loss:
     aside = put_aside(state_dir / DATABASE)
     loss = Loss(why, str(aside))
     _mark(state_dir, loss)
