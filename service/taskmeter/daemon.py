@@ -23,6 +23,7 @@ from typing import Any
 
 import grpc
 
+from metercore.descriptors import set_limit
 from taskmeter import __version__
 from taskmeter.core.drain import drain, drained
 from taskmeter.core.keyring import Keyring
@@ -79,6 +80,10 @@ GPU_START_SECONDS = 5.0
 
 SIGNAL_SECONDS = 0.01
 """Within that the loop has handled a signal that was there before."""
+
+OPEN_FILES_PER_TASK = 10
+"""One says when its shim ends; up to four are kept for metering, which takes half of all."""
+OPEN_FILES_RESERVE = 512
 
 SETTLE_SECONDS = 5.0
 """How long a stopping daemon waits for launches and commits under way."""
@@ -143,16 +148,27 @@ def _memory_source(cgroups: Cgroups) -> str:
     return "pss"
 
 
-def _raise_open_files() -> tuple[int, int]:
+def _raise_open_files(max_running: int) -> tuple[int, int]:
     """Use as many descriptors as the hard limit allows, for metering; return the limits as they were, which tasks get.
+
+    With the privilege for it, the hard limit is raised to what so many tasks need; else the meter keeps as many fewer files open.
 
     The soft limit is low for the sake of select(2), which programs that were not asked may still use.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:  # such as RLIM_INFINITY above fs.nr_open
-        log.debug("the limit of open files stays at %d: %s", soft, error)
+    needed = max_running * OPEN_FILES_PER_TASK + OPEN_FILES_RESERVE
+    for limit in (max(hard, needed) if hard != resource.RLIM_INFINITY else hard, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        except (OSError, ValueError) as error:  # no privilege; or above fs.nr_open, as RLIM_INFINITY may be
+            log.debug("the limit of open files cannot be %d: %s", limit, error)
+        else:
+            break
+    else:
+        limit = soft
+    for_tasks = max_running + OPEN_FILES_RESERVE
+    if 0 <= limit < 2 * for_tasks:  # half of it, which the meter would take, is not enough for the tasks themselves
+        set_limit(max(limit // 4, limit - for_tasks))
     return soft, hard
 
 
@@ -221,9 +237,8 @@ async def _build(settings: Settings) -> _Parts:
     keyring = Keyring(key_file)
     codec = ProtoCodec()
     store, loss = open_store(state_dir, codec, settings.ballast_bytes, secure_delete=sealer is not None)
-    executor = LocalExecutor(
-        state_dir, store_id=store.store_id, cgroup=settings.cgroup, accounts=accounts, open_files=_raise_open_files()
-    )
+    open_files = _raise_open_files(settings.max_running)
+    executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, accounts=accounts, open_files=open_files)
     await executor.start()
     meter = _meter(settings)
     scheduler = Scheduler(settings.max_running, settings.max_waiting, capacity=HostCapacity(meter.gpus))
@@ -331,7 +346,7 @@ def _stop(stopping: asyncio.Event, told: list[int], number: int) -> None:
 
 
 async def _was_told(told: list[int]) -> bool:
-    """Tell whether a signal has asked for the end so far. One that comes later ends the process at once, as it ends any starting one."""
+    """Tell whether a signal has asked for the end so far. One that comes later ends the process at once, like a starting one."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # not by the loop, which would forget what it has not handled yet
     await asyncio.sleep(SIGNAL_SECONDS)

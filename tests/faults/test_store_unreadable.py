@@ -1,4 +1,4 @@
-"""G11: a row that can be read but means nothing is a damage like any other; and who tells the daemon to end meanwhile is heard."""
+"""G11: a row that can be read but means nothing is a damage like any other; whoever ends the daemon meanwhile is heard."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def harm(daemon: Daemon, token: str, garbage: dict[str, Any]) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("garbage", GARBAGE, ids=lambda garbage: json.dumps(garbage))
+@pytest.mark.parametrize("garbage", GARBAGE, ids=json.dumps)
 def test_garbage_is_judged_whatever_it_ends_in(garbage: dict[str, Any]) -> None:
     detail = {"key": "", "retries_used": 0, "queued_time": 0.0, "incarnation": 1, "boot_id": "", "launch_time": 0.0}
     detail |= {"start_time": 0.0, "gone_time": 0.0, "pid": 0, "exit_code": 0, "exit_signal": 0, "exit_message": ""}
@@ -51,7 +51,7 @@ def task_spec() -> Any:
     return object()
 
 
-def test_g4_g11_a_row_that_means_nothing_has_the_database_built_anew_at_the_next_start(
+def test_g4_g11_a_row_that_means_nothing_has_the_next_start_build_the_database_anew(
     make_daemon: Callable[..., Daemon],
 ) -> None:
     daemon = make_daemon().start()
