@@ -437,7 +437,8 @@ cdef void c_sample(
     """
     cdef uint64_t age, pause
     cdef bint first = slot.last_tick_ns == 0
-    cdef bint gap = not first and now_ns > slot.last_tick_ns + context.gap_ns + (context.late_ns if slot.quiet else 0)
+    cdef uint64_t late_ns = context.late_ns if slot.quiet else 0
+    cdef bint gap = not first and now_ns > slot.last_tick_ns + context.gap_ns + late_ns
     cdef bint slow = now_ns >= slot.last_slow_ns + SLOW_NS
     cdef bint wants_report = first or last or now_ns >= slot.last_report_ns + SECOND
     cdef uint64_t total_ns = 0

@@ -227,17 +227,17 @@ cdef void c_copy_gpus(c_Sampler *s) noexcept nogil:
 cdef void c_choose_turns(c_Sampler *s, uint64_t cost_ns) noexcept nogil:
     """See from the cost of a tick among how many the next ones are to be spread."""
     cdef uint64_t interval_ns = s.context.interval_ns
-    cdef uint64_t before_ns = s.context.late_ns
+    cdef uint32_t before = s.turns
     s.visit_cost_ns = (7 * s.visit_cost_ns + cost_ns * s.turns) // 8
     s.turns = <uint32_t>min(1 + s.visit_cost_ns * VISIT_SHARE // interval_ns, max(MOST_LATE_NS // interval_ns, <uint64_t>1))
-    s.context.late_ns = (s.turns - 1) * interval_ns
-    if s.turns == 1 and before_ns > 0:  # those whose turn would have been later have waited all the same
-        s.context.late_ns = interval_ns
+    s.context.late_ns = MOST_LATE_NS if s.turns > 1 or before > 1 else 0  # some have waited for a turn that is never theirs
 
 
 cdef bint c_may_wait(const c_Sampler *s, const c_Slot *slot, uint32_t n, bint swept, uint64_t now_ns) noexcept nogil:
     """Whether a slot sleeps and it is not its turn. Read without its lock: at worst it is looked at in vain, or a turn later."""
-    if not slot.quiet or (n + s.tick_count) % s.turns == 0 or now_ns >= slot.last_report_ns + SECOND:
+    if not slot.quiet or (n + s.tick_count) % s.turns == 0:
+        return 0
+    if now_ns >= slot.last_report_ns + SECOND or now_ns >= slot.last_tick_ns + MOST_LATE_NS:  # ticks may be late, too
         return 0
     return slot.gpu_count == 0 and not (swept and slot.in_tree)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 
 TOKEN_PREFIX = "tk_"
 TOKEN_RANDOM_LENGTH = 22
@@ -16,7 +16,7 @@ _TOKEN = re.compile(rf"{TOKEN_PREFIX}[0-9A-Za-z]{{{TOKEN_RANDOM_LENGTH}}}")
 def new_token() -> str:
     """Return a fresh task token from the kernel's random source."""
     # 256 random bits for 131 bits of token: what the modulo favours is beyond 2**-120.
-    number = int.from_bytes(secrets.token_bytes(32), "little")
+    number = int.from_bytes(os.urandom(32), "little")
     letters = []
     for _ in range(TOKEN_RANDOM_LENGTH):
         number, digit = divmod(number, 62)
@@ -31,4 +31,4 @@ def is_token(text: str) -> bool:
 
 def new_incarnation() -> int:
     """Return a random non-zero 63-bit number that names one launch; records that echo another one are stale."""
-    return secrets.randbits(63) | 1
+    return int.from_bytes(os.urandom(8), "little") >> 1 | 1
