@@ -47,7 +47,7 @@ cdef int c_parents_find(c_Parents *parents, bytes path, bint v1) except -2:
 
 
 cdef void c_parents_read(c_Parents *parents, uint64_t tick) noexcept nogil:
-    """Note under which anybody ran since the tick before this one. Read before their children: who runs later is seen next time."""
+    """Note under which anybody ran since the tick before. Read before their children: who runs later is seen next time."""
     cdef uint64_t total_ns = 0
     cdef int n, count
     cdef bint known

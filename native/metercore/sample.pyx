@@ -431,7 +431,7 @@ cdef void c_sample(
 ) noexcept nogil:
     """Take one sample at `now_ns`; the caller holds work_lock.
 
-    `swept`: new processes were just looked for. `asleep`: the cgroup around the tree's own did not run since the last sample; then
+    `swept`: new processes were just looked for. `asleep`: the cgroup around the tree's own did not run since the last one; then
     nothing of the tree is read but every ten seconds, since only who runs can change it.
     `last`: everything, whether it is due or not.
     """
