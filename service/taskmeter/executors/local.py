@@ -330,10 +330,12 @@ class LocalExecutor:
             watch.seen_ended = watch.seen_ended or facts.ended is not None
         return facts
 
-    def adopt(self, token: str, attempt: int) -> None:
+    def adopt(self, token: str, attempt: int, *, started: bool = False) -> None:
         if self._watches.get(token, attempt) is not None:
             return
-        watch = self._watches.add(Watch(token, attempt, self._directory(token, attempt)))
+        watch = self._watches.add(Watch(token, attempt, self._directory(token, attempt), seen_started=started))
+        if started:  # else the first sweep would have every one looked at again, before the daemon serves
+            drop_input(watch.directory)
         if not self._watches.attach_owner(watch):  # it has ended meanwhile
             assert self._loop is not None
             self._loop.call_soon(self._listener, token, attempt)
