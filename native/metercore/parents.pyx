@@ -40,15 +40,14 @@ cdef int c_parents_find(c_Parents *parents, bytes path, bint v1) except -2:
         raise MemoryError
     parent.descriptor = -1
     parent.v1 = v1
-    parent.ran = 1
     pthread_mutex_lock(&parents.lock)
     parents.count += 1
     pthread_mutex_unlock(&parents.lock)
     return parents.count - 1
 
 
-cdef void c_parents_read(c_Parents *parents) noexcept nogil:
-    """See under which anybody ran since the tick before. Read before their children: who runs later is seen next time."""
+cdef void c_parents_read(c_Parents *parents, uint64_t tick) noexcept nogil:
+    """Note under which anybody ran since the tick before. Read before their children: who runs later is seen next time."""
     cdef uint64_t total_ns = 0
     cdef int n, count
     cdef bint known
@@ -59,5 +58,6 @@ cdef void c_parents_read(c_Parents *parents) noexcept nogil:
     for n in range(count):
         parent = &parents.all[n]
         known = c_cgroup_total(&parent.descriptor, parent.path, parent.v1, &total_ns)
-        parent.ran = not known or total_ns != parent.last_total_ns
+        if not known or total_ns != parent.last_total_ns:
+            parent.ran_tick = tick
         parent.last_total_ns = total_ns

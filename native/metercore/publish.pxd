@@ -9,6 +9,7 @@ cdef enum:
 cdef struct c_Context:
     uint64_t interval_ns
     uint64_t gap_ns         # a later tick is a gap: nobody knows what happened in between
+    uint64_t late_ns        # how much longer than an interval a quiet slot may have waited for its turn
     double online_cores
     bint measure_uss        # fixed
     c_CpuMounts mounts      # fixed

@@ -253,7 +253,6 @@ cdef void c_take_report(c_Slot *slot, uint64_t now_ns, bint wanted) noexcept nog
     cdef int64_t count, size
     if wanted:
         c_read_report(slot, now_ns)
-        slot.last_report_ns = c_in_phase(slot.last_report_ns, SECOND, now_ns)
     # What has failed has been dealt with too: rate and ETA are about the work getting done with.
     count = slot.report.completed_count + slot.report.failed_count
     size = slot.report.completed_size + slot.report.failed_size
@@ -437,17 +436,19 @@ cdef void c_sample(
 ) noexcept nogil:
     """Take one sample at `now_ns`; the caller holds work_lock.
 
-    `swept`: new processes were just looked for. `asleep`: the cgroup around the tree's own did not run since the tick before.
+    `swept`: new processes were just looked for. `asleep`: the cgroup around the tree's own did not run since the last one; then
+    nothing of the tree is read but every ten seconds, since only who runs can change it.
     `last`: everything, whether it is due or not.
     """
     cdef uint64_t age, pause
     cdef bint first = slot.last_tick_ns == 0
-    cdef bint gap = not first and now_ns > slot.last_tick_ns + context.gap_ns
+    cdef uint64_t late_ns = context.late_ns if slot.quiet else 0
+    cdef bint gap = not first and now_ns > slot.last_tick_ns + context.gap_ns + late_ns
     cdef bint slow = now_ns >= slot.last_slow_ns + SLOW_NS
     cdef bint wants_report = first or last or now_ns >= slot.last_report_ns + SECOND
     cdef uint64_t total_ns = 0
     cdef bint known, ran, active
-    asleep = asleep and slot.quiet and not wants_report and not gap
+    asleep = asleep and slot.quiet and not slow and not gap and not last
     if last:
         slot.reaped_due = 1
     if slot.attached:
@@ -459,8 +460,9 @@ cdef void c_sample(
     if asleep or (slot.quiet and not ran and not wants_report and not gap):
         # A sleeping task costs one read per tick, or none, and shows once a second that it still sleeps.
         slot.cores.window_start_ns = now_ns
-        slot.last_tick_ns = now_ns
-        return
+        if not wants_report:
+            slot.last_tick_ns = now_ns
+            return
     age = now_ns - min(slot.account.first_monotonic_ns, now_ns)
     pause = min(max(age // MEMORY_SHARE_OF_AGE, context.interval_ns), SECOND)
     if first and not known and slot.source == SOURCE_CGROUP and slot.shim_pid > 0:
@@ -490,7 +492,9 @@ cdef void c_sample(
         slot.uss_stale = 1
     slot.last_tick_ns = now_ns
     active = slot.dirty
-    c_take_report(slot, now_ns, ran or wants_report)
+    c_take_report(slot, now_ns, ran or (wants_report and not asleep))
+    if ran or wants_report:
+        slot.last_report_ns = c_in_phase(slot.last_report_ns, SECOND, now_ns)
     # Half an interval early is on time: ticks jitter.
     if first or last or slow or (slot.dirty and now_ns + context.interval_ns // 2 >= slot.last_memory_ns + pause):
         c_take_memory(slot, now_ns, gap, slow, last)

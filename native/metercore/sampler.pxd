@@ -38,6 +38,8 @@ cdef struct c_Sampler:
     uint32_t uss_cursor
     double pss_budget_ns     # may be negative: a debt
     uint64_t last_tick_ns
+    uint64_t visit_cost_ns   # of one tick that visits every slot, as far as ticks that do not can tell
+    uint32_t turns           # among how many ticks quiet slots take turns
     uint64_t last_sweep_ns
     uint64_t sweep_cost_ns
     uint64_t skipped_ns      # added to the monotonic clock, for tests of gaps

@@ -146,6 +146,7 @@ cdef class Sampler:
         pthread_cond_init(&self.c.wake, &attributes)
         pthread_condattr_destroy(&attributes)
         self.c.pss_budget_ns = 50e6
+        self.c.turns = 1
         self.c.context.online_cores = <double>sysconf(_SC_NPROCESSORS_ONLN)
         self.tariffs = []
         self.monitors = []
@@ -291,6 +292,7 @@ cdef class Sampler:
             pthread_mutex_lock(&slot.work_lock)
             slot.quiet = 0
             slot.dirty = 1
+            slot.visit_tick = 0
             slot.last_memory_ns = 0
             if slot.wants_pss:
                 slot.last_pss_ns = 0

@@ -168,6 +168,7 @@ cdef struct c_Slot:
     bint dirty               # it ran since memory was last read
     uint64_t last_total_ns   # as read from the cgroup
     uint64_t last_tick_ns
+    uint64_t visit_tick      # the tick that last sampled it; 0 = none yet
     uint64_t last_report_ns
     uint64_t last_slow_ns
     c_Peak cores

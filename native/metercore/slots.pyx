@@ -169,6 +169,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.gpu_sequence = 0
     s.last_tick_ns = s.last_memory_ns = s.last_io_ns = s.last_slow_ns = s.last_report_ns = 0
     s.last_ran_ns = 0
+    s.visit_tick = 0
     s.unsettled = 0
     s.next_report_try_ns = s.last_persist_ns = s.last_pss_ns = s.gap_until_ns = 0
     s.allowed_cores = 1.0

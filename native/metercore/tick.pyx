@@ -38,6 +38,11 @@ cdef uint64_t SWEEP_COST_FACTOR = 50
 cdef double PSS_SHARE = 0.01
 cdef double PSS_MOST_NS = 50e6
 
+# What sleeps is looked at in turns once a look at everybody takes more than a tenth of the time between two ticks, but each at
+# least twice a second. What runs is sampled at every tick.
+cdef uint64_t VISIT_SHARE = 10
+cdef uint64_t MOST_LATE_NS = 500000000u
+
 cdef enum:
     PSS_BATCH = 64       # processes per slot and tick
 
@@ -219,6 +224,24 @@ cdef void c_copy_gpus(c_Sampler *s) noexcept nogil:
         c_name_gpus(s)
 
 
+cdef void c_choose_turns(c_Sampler *s, uint64_t cost_ns) noexcept nogil:
+    """See from the cost of a tick among how many the next ones are to be spread."""
+    cdef uint64_t interval_ns = s.context.interval_ns
+    cdef uint32_t before = s.turns
+    s.visit_cost_ns = (7 * s.visit_cost_ns + cost_ns * s.turns) // 8
+    s.turns = <uint32_t>min(1 + s.visit_cost_ns * VISIT_SHARE // interval_ns, max(MOST_LATE_NS // interval_ns, <uint64_t>1))
+    s.context.late_ns = MOST_LATE_NS if s.turns > 1 or before > 1 else 0  # some have waited for a turn that is never theirs
+
+
+cdef bint c_may_wait(const c_Sampler *s, const c_Slot *slot, uint32_t n, bint swept, uint64_t now_ns) noexcept nogil:
+    """Whether a slot sleeps and it is not its turn. Read without its lock: at worst it is looked at in vain, or a turn later."""
+    if not slot.quiet or (n + s.tick_count) % s.turns == 0:
+        return 0
+    if now_ns >= slot.last_report_ns + SECOND or now_ns >= slot.last_tick_ns + MOST_LATE_NS:  # ticks may be late, too
+        return 0
+    return slot.gpu_count == 0 and not (swept and slot.in_tree)
+
+
 cdef void c_tick(c_Sampler *s) noexcept nogil:
     """Sample every open slot once."""
     cdef uint64_t before = c_thread_cpu_ns()
@@ -227,6 +250,7 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
     cdef bint swept, asleep
     cdef uint32_t n
     cdef uint32_t members = 0
+    cdef uint32_t visited = 0
     cdef c_Slot *slot
     cdef c_Look look
     s.last_tick_ns = now_ns
@@ -235,10 +259,15 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
     c_roots_apply(&s.roots, &s.tree)
     c_backend_look(&s.backend, &look, s.tree.count, now_ns)
     swept = c_sweep(s, look.rows, now_ns)
-    c_parents_read(&s.parents)
+    c_parents_read(&s.parents, s.tick_count + 1)
     c_copy_gpus(s)
     for n in range(s.work_count):
         slot = s.work[n]
+        if s.turns > 1 and c_may_wait(s, slot, n, swept, now_ns):
+            if slot.in_tree:
+                members += <uint32_t>slot.member_count
+            continue
+        visited += 1
         pthread_mutex_lock(&slot.work_lock)
         if slot.handle == s.work_handles[n]:
             # Stamped right before its reads: with many slots the first and the last are milliseconds apart.
@@ -246,7 +275,8 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
             if slot.in_tree and look.rows != NULL:
                 now_ns = look.now_ns
             if now_ns > slot.last_tick_ns:
-                asleep = slot.parent >= 0 and not s.parents.all[slot.parent].ran
+                asleep = slot.parent >= 0 and s.parents.all[slot.parent].ran_tick <= slot.visit_tick
+                slot.visit_tick = s.tick_count + 1
                 # A GPU is busy while its process sleeps.
                 if s.gpu != NULL and c_gpu_take(slot, &s.gpus, s.skipped_ns):
                     slot.quiet = 0
@@ -260,9 +290,11 @@ cdef void c_tick(c_Sampler *s) noexcept nogil:
         if s.context.measure_uss:
             c_find_unique(s, now_ns)
     s.context.gap_ns = GAP_INTERVALS * s.context.interval_ns
-    s.sample_count += s.work_count
+    s.sample_count += visited
     s.tick_count += 1
-    s.busy_ns += c_thread_cpu_ns() - before
+    before = c_thread_cpu_ns() - before
+    s.busy_ns += before
+    c_choose_turns(s, before)
 
 
 cdef void *c_run(void *argument) noexcept nogil:

@@ -23,6 +23,7 @@ from typing import Any
 
 import grpc
 
+from metercore.descriptors import set_limit
 from taskmeter import __version__
 from taskmeter.core.drain import drain, drained
 from taskmeter.core.keyring import Keyring
@@ -40,7 +41,7 @@ from taskmeter.executors.cgroups import Cgroups
 from taskmeter.executors.local import LocalExecutor
 from taskmeter.host import goes_down_with_us
 from taskmeter.logs import configure_logging
-from taskmeter.lost_store import Loss, may_start_again, open_store, rebuild_store, start_again
+from taskmeter.lost_store import Loss, lose, may_start_again, open_store, rebuild_store, start_again
 from taskmeter.metering.meter import LocalMeter
 from taskmeter.model.key import Rate
 from taskmeter.model.task import LOCAL_NODE
@@ -80,6 +81,13 @@ GC_THRESHOLD = 10_000
 
 GPU_START_SECONDS = 5.0
 """How long a starting daemon waits for a driver of GPUs to answer; tasks that ask for GPUs wait longer."""
+
+SIGNAL_SECONDS = 0.01
+"""Within that the loop has handled a signal that was there before."""
+
+OPEN_FILES_PER_TASK = 10
+"""One says when its shim ends; up to four are kept for metering, which takes half of all."""
+OPEN_FILES_RESERVE = 512
 
 SETTLE_SECONDS = 5.0
 """How long a stopping daemon waits for launches and commits under way."""
@@ -144,16 +152,27 @@ def _memory_source(cgroups: Cgroups) -> str:
     return "pss"
 
 
-def _raise_open_files() -> tuple[int, int]:
+def _raise_open_files(max_running: int) -> tuple[int, int]:
     """Use as many descriptors as the hard limit allows, for metering; return the limits as they were, which tasks get.
+
+    With the privilege for it, the hard limit is raised to what so many tasks need; else the meter keeps as many fewer files open.
 
     The soft limit is low for the sake of select(2), which programs that were not asked may still use.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:  # such as RLIM_INFINITY above fs.nr_open
-        log.debug("the limit of open files stays at %d: %s", soft, error)
+    needed = max_running * OPEN_FILES_PER_TASK + OPEN_FILES_RESERVE
+    for limit in (max(hard, needed) if hard != resource.RLIM_INFINITY else hard, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        except (OSError, ValueError) as error:  # no privilege; or above fs.nr_open, as RLIM_INFINITY may be
+            log.debug("the limit of open files cannot be %d: %s", limit, error)
+        else:
+            break
+    else:
+        limit = soft
+    for_tasks = max_running + OPEN_FILES_RESERVE
+    if 0 <= limit < 2 * for_tasks:  # half of it, which the meter would take, is not enough for the tasks themselves
+        set_limit(max(limit // 4, limit - for_tasks))
     return soft, hard
 
 
@@ -223,9 +242,8 @@ async def _build(settings: Settings) -> _Parts:
     keyring = Keyring(key_file)
     codec = ProtoCodec()
     store, loss = open_store(state_dir, codec, settings.ballast_bytes, secure_delete=sealer is not None)
-    executor = LocalExecutor(
-        state_dir, store_id=store.store_id, cgroup=settings.cgroup, accounts=accounts, open_files=_raise_open_files()
-    )
+    open_files = _raise_open_files(settings.max_running)
+    executor = LocalExecutor(state_dir, store_id=store.store_id, cgroup=settings.cgroup, accounts=accounts, open_files=open_files)
     await executor.start()
     meter = _meter(settings)
     scheduler = Scheduler(settings.max_running, settings.max_waiting, capacity=HostCapacity(meter.gpus))
@@ -290,8 +308,9 @@ async def _serve(settings: Settings) -> int:
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, _stop, stopping, told, number)
     loop.add_signal_handler(
         signal.SIGHUP, _reload, settings, service, parts.keyring
     )  # a terminal that closes does not end a daemon
@@ -310,7 +329,7 @@ async def _serve(settings: Settings) -> int:
     if settings.auto:
         background.append(loop.create_task(_leave_when_idle(settings, parts, activity, stopping)))
     await stopping.wait()
-    if not damage:
+    if not damage:  # else nothing can be stored, and a daemon that starts anew takes no work with it
         await _end_work_first(settings, service, stopping)
 
     for each in background:
@@ -322,14 +341,29 @@ async def _serve(settings: Settings) -> int:
     await parts.store.close()
     if audit is not None:
         audit.close()
-    if damage:
+    if damage and not await _was_told(told):
         start_again(state_dir, damage[0])
+    if damage:
+        lose(state_dir, damage[0])  # for the next daemon, which builds it anew
     for left in (state_dir / "daemon.json", socket_path(state_dir)):
         try:
             left.unlink(missing_ok=True)
         except OSError as error:  # a disk that became read-only; clients find nobody at home either way
             log.warning("cannot remove %s: %s", left, error.strerror)
     return 0
+
+
+def _stop(stopping: asyncio.Event, told: list[int], number: int) -> None:
+    told.append(number)
+    stopping.set()
+
+
+async def _was_told(told: list[int]) -> bool:
+    """Tell whether a signal has asked for the end so far. One that comes later ends the process at once, like a starting one."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # not by the loop, which would forget what it has not handled yet
+    await asyncio.sleep(SIGNAL_SECONDS)
+    return bool(told)
 
 
 async def _end_work_first(settings: Settings, service: Service, stopping: asyncio.Event) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,6 +16,8 @@ def goes_down_with_us() -> bool:
 
 
 def _systemd_stops() -> bool:
+    import shutil  # noqa: PLC0415  # only at the end
+
     systemctl = shutil.which("systemctl")
     if systemctl is None or not Path("/run/systemd/system").exists():
         return False

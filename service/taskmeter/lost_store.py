@@ -63,7 +63,7 @@ def open_store(
         try:
             return SqliteStore(path, codec, ballast_bytes, secure_delete=secure_delete), None
         except DamagedStoreError as error:
-            loss = _lose(state_dir, error.message)
+            loss = _put_aside(state_dir, error.message)
     log.error(
         "%s; a new one is built from the task directories%s", loss.why, f", the old one is {loss.aside}" if loss.aside else ""
     )
@@ -92,21 +92,25 @@ def may_start_again(state_dir: Path) -> bool:
 
 
 def start_again(state_dir: Path, what: Damage) -> NoReturn:
-    """Become a fresh daemon, in the same process: for its parent and its shims nothing changes.
-
-    The database is put aside if it is damaged indeed: a disk that failed to read once looks just the same to who was reading.
-    """
-    if what.may_be_misread and is_sound(state_dir / DATABASE):
-        log.error(
-            "the database seemed damaged (%s), but is sound when it is read again: the daemon starts anew with it", what.text
-        )
-    else:
-        _lose(state_dir, f"the database was damaged while it was used: {what.text}")
-        log.error("the database is damaged (%s); the daemon starts anew and builds another one", what.text)
+    """Do as `lose`, and become a fresh daemon, in the same process: for its parent and its shims nothing changes."""
+    lose(state_dir, what)
+    log.error("the daemon starts anew")
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # no shell is meant
 
 
-def _lose(state_dir: Path, why: str) -> Loss:
+def lose(state_dir: Path, what: Damage) -> None:
+    """Put a database aside that was damaged while it was used; whoever starts next builds another one.
+
+    Only if it is damaged indeed: a disk that failed to read once looks just the same to who was reading.
+    """
+    if what.may_be_misread and is_sound(state_dir / DATABASE):
+        log.error("the database seemed damaged (%s), but is sound when it is read again", what.text)
+    else:
+        loss = _put_aside(state_dir, f"the database was damaged while it was used: {what.text}")
+        log.error("the database is damaged (%s), and was put aside as %s", what.text, loss.aside)
+
+
+def _put_aside(state_dir: Path, why: str) -> Loss:
     aside = put_aside(state_dir / DATABASE)
     loss = Loss(why, str(aside))
     _mark(state_dir, loss)

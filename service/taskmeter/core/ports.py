@@ -385,8 +385,8 @@ class Executor(Protocol):
         `cause`: why it is not wanted; NONE = it is, but its supervisor died before it began.
         """
 
-    def adopt(self, token: str, attempt: int) -> None:
-        """Watch an attempt that an earlier daemon launched and that still runs."""
+    def adopt(self, token: str, attempt: int, *, started: bool = False) -> None:
+        """Watch an attempt that an earlier daemon launched and that still runs. `started`: its main process is known to run."""
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
         """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled.

@@ -60,7 +60,7 @@ async def recover(service: Service) -> None:
         entry.launched = True
         counts["running" if facts.alive else "ended"] += 1
         if facts.alive:
-            service.executor.adopt(task.token, task.attempt)
+            service.executor.adopt(task.token, task.attempt, started=facts.started is not None)
             entry.meter_later = facts.started is not None and facts.gone is None
             if task.stop is not None:  # the order may not have reached its page before the daemon died
                 service.executor.order_stop(task.token, task.attempt, task.stop.cause, task.stop.grace_seconds, task.stop.serial)

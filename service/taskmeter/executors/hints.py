@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import tempfile
 from pathlib import Path
 
 from taskmeter.executors.taskdir import HINT, HINTS_PATH_BYTES, unpack_hint
@@ -24,6 +23,8 @@ def hints_path(state_dir: Path) -> str:
         return path
     digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    import tempfile  # noqa: PLC0415  # with shutil and its compressors it takes 2 ms of each start
+
     directory = runtime if runtime and len(os.fsencode(runtime)) < HINTS_PATH_BYTES - 40 else tempfile.gettempdir()
     return os.path.join(directory, f"taskmeter-{digest}.hints")
 

@@ -41,7 +41,9 @@ from taskmeter.model.resources import Resources
 from taskmeter.model.task import Attach, Cause
 
 SWEEP_SECONDS = 1.0
-"""How late a lost hint may be noticed."""
+"""How late a lost hint may be noticed …"""
+SWEEP_COUNT = 1000
+"""… but beyond so many running tasks the ends of main processes that leave others behind are looked for in turns."""
 REMOVE_RETRY_SECONDS = 0.02
 REMOVE_TRIES = 10
 """With doubled pauses that is 20 s: a cgroup is busy until its last zombie has been reaped."""
@@ -93,6 +95,7 @@ class LocalExecutor:
         self._requests: dict[int, tuple[Watch | None, asyncio.Future[None] | None, Callable[[int], None] | None]] = {}
         self._next_request = 0
         self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="remove")
+        self._in_turn: list[Watch] = []
         self._started = False
 
     async def start(self) -> None:
@@ -330,10 +333,12 @@ class LocalExecutor:
             watch.seen_ended = watch.seen_ended or facts.ended is not None
         return facts
 
-    def adopt(self, token: str, attempt: int) -> None:
+    def adopt(self, token: str, attempt: int, *, started: bool = False) -> None:
         if self._watches.get(token, attempt) is not None:
             return
-        watch = self._watches.add(Watch(token, attempt, self._directory(token, attempt)))
+        watch = self._watches.add(Watch(token, attempt, self._directory(token, attempt), seen_started=started))
+        if started:  # else the first sweep would have every one looked at again, before the daemon serves
+            drop_input(watch.directory)
         if not self._watches.attach_owner(watch):  # it has ended meanwhile
             assert self._loop is not None
             self._loop.call_soon(self._listener, token, attempt)
@@ -520,7 +525,7 @@ class LocalExecutor:
     def _sweep(self) -> None:
         assert self._loop is not None
         self._timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
-        for watch in self._watches.all():
+        for watch in self._to_sweep():
             if watch.settled:
                 continue
             unseen = watch.unseen
@@ -534,6 +539,16 @@ class LocalExecutor:
                 if stamp != watch.exit_stamp_ns:
                     watch.exit_stamp_ns = stamp
                     self._listener(watch.token, watch.attempt)
+
+    def _to_sweep(self) -> list[Watch]:
+        """Return who is looked at now: all that have not been seen to start, or have no descriptor, and of the others some."""
+        if len(self._in_turn) < SWEEP_COUNT:
+            self._in_turn = self._watches.all()
+        turn, self._in_turn = self._in_turn[-SWEEP_COUNT:], self._in_turn[:-SWEEP_COUNT]
+        if self._in_turn:
+            chosen = set(turn)
+            turn += [watch for watch in self._watches.all() if watch.is_uncertain and watch not in chosen]
+        return turn
 
 
 def _modified_ns(path: bytes) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,6 +41,8 @@ class Trash:
             self.delete(self._directory / name)
 
     def delete(self, path: Path) -> None:
+        import shutil  # noqa: PLC0415  # not before the daemon serves
+
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():  # a task may have made directories that nobody may enter
             for directory, names, _ in os.walk(path):

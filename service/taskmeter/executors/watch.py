@@ -38,6 +38,11 @@ class Watch:
     exit_stamp_ns: int = 0
     """Modification time of the exit record when the sweep last looked."""
 
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether no descriptor tells of its shim's end, or nothing has told yet that it began."""
+        return self.pidfd < 0 or not self.seen_started
+
     def tell(self) -> None:
         """Have the shim read its orders. While it is being spawned it cannot be told; attaching it does that then."""
         if self.pidfd >= 0:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import secrets
 
 TOKEN_PREFIX = "tk_"
 TOKEN_RANDOM_LENGTH = 22
@@ -17,7 +17,7 @@ _TOKEN = re.compile(rf"{TOKEN_PREFIX}[0-9A-Za-z]{{{TOKEN_RANDOM_LENGTH}}}")
 def new_token() -> str:
     """Return a fresh task token from the kernel's random source."""
     # 256 random bits for 131 bits of token: what the modulo favours is beyond 2**-120.
-    return _token_of(secrets.token_bytes(32))
+    return _token_of(os.urandom(32))
 
 
 def copy_token(token: str, attempt: int) -> str:
@@ -41,4 +41,4 @@ def is_token(text: str) -> bool:
 
 def new_incarnation() -> int:
     """Return a random non-zero 63-bit number that names one launch; records that echo another one are stale."""
-    return secrets.randbits(63) | 1
+    return int.from_bytes(os.urandom(8), "little") >> 1 | 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from taskmeter.errors import UnavailableError
@@ -24,6 +23,8 @@ def socket_path(state_dir: Path) -> Path:
         return direct
     base = os.environ.get("XDG_RUNTIME_DIR")
     if not base:
+        import tempfile  # noqa: PLC0415  # as in executors/hints.py
+
         base = os.path.join(tempfile.gettempdir(), f"taskmeter-{os.getuid()}")
         os.makedirs(base, mode=0o700, exist_ok=True)
         found = os.lstat(base)

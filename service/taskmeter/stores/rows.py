@@ -23,6 +23,10 @@ _PROGRESS = tuple(field.name for field in fields(Progress))
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
+class UnreadableError(ValueError):
+    """A row that this program cannot have written."""
+
+
 def _values(value: Integrals | Tariff) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
@@ -47,7 +51,11 @@ def _tariff(values: dict[str, Any]) -> Tariff:
     if found is None:
         if len(_tariffs) >= MOST_TARIFFS:
             _tariffs.clear()
-        found = _tariffs[key] = Tariff(**values)
+        found = Tariff(**values)
+        for price in (found.version, found.per_core_hour, found.per_gib_hour, *found.custom.values()):
+            if not isinstance(price, int | float):  # it would be noticed only by who makes a bill of it
+                raise TypeError(f"a price of tariff {found.name!r} is {price!r}")
+        _tariffs[key] = found
     return found
 
 
@@ -182,7 +190,16 @@ def decode_usage(text: str | None) -> Usage | None:
 
 
 def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
-    """Build a Task from the columns of `get_task`."""
+    """Build a Task from the columns of `get_task`. Raises `UnreadableError`."""
+    try:
+        return _decode_task(row, decode_spec)
+    except MemoryError:
+        raise
+    except Exception as error:  # what garbage ends in depends on the garbage
+        raise UnreadableError(f"{row[15]!r}: {error!r}") from error
+
+
+def _decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
     tenant, node, executor, spec, spec_hash, create_time, priority, state, outcome, attempt, end_time, seq = row[:12]
     tags, metadata = row[12:14]
     more = json.loads(row[14])

@@ -33,7 +33,7 @@ from taskmeter.stores.frames import split_frames
 from taskmeter.stores.migrate import migrate
 from taskmeter.stores.queries import load_queries
 from taskmeter.stores.record import TaskRecords
-from taskmeter.stores.rows import attempt_row, decode_task, encode_map, insert_row, update_row
+from taskmeter.stores.rows import UnreadableError, attempt_row, decode_task, encode_map, insert_row, update_row
 from taskmeter.stores.schedules import SqliteSchedules
 from taskmeter.stores.upkeep import SqliteUpkeep
 
@@ -135,8 +135,8 @@ class SqliteStore:
                 reason="STORE_UNAVAILABLE",
                 hint="is the disk full or read-only?",
             ) from error
-        except (ValueError, TypeError, KeyError) as error:  # a row that cannot be decoded
-            raise DamagedStoreError(f"the database {self._path} holds what was never written: {error!r}") from error
+        except (ValueError, TypeError) as error:  # a row, or a number, that cannot be decoded
+            raise DamagedStoreError(f"the database {self._path} holds what was never written: {error}") from error
 
     def set_on_damage(self, on_damage: Callable[[Damage], None]) -> None:
         """Have `on_damage(what)` called once on the loop when the database turns out to be damaged; commits fail from then on."""
@@ -408,8 +408,8 @@ class SqliteStore:
         rows = self._rows(statement, values)
         try:
             return [decode_task(row, self._codec.decode_spec) for row in rows]
-        except (ValueError, TypeError, KeyError) as error:  # pages have no checksums: what was overwritten may still be read
-            self._damaged(Damage(f"it holds what was never written: {error!r}", may_be_misread=False))
+        except UnreadableError as error:  # pages have no checksums: what was overwritten may still be read
+            self._damaged(Damage(f"it holds what was never written: {error}", may_be_misread=False))
             raise DamagedStoreError("the database is damaged", hint="try again in a moment: it is built anew") from error
 
     def _task(self, query: str, values: tuple[Any, ...]) -> Task | None:
