@@ -39,6 +39,7 @@ cdef struct c_Sampler:
     double pss_budget_ns     # may be negative: a debt
     uint64_t last_tick_ns
     uint64_t visit_cost_ns   # of one tick that visits every slot, as far as ticks that do not can tell
+    double visit_share       # of the time between two ticks that visiting every slot may take
     uint32_t turns           # among how many ticks quiet slots take turns
     uint64_t last_sweep_ns
     uint64_t sweep_cost_ns

@@ -40,7 +40,7 @@ class Sampler:
     back end that does not work here.
     """
 
-    def __init__(self, hz: float = ..., *, start: bool = True, backend: str = "auto", measure_uss: bool = False) -> None: ...
+    def __init__(self, hz: float = ..., *, start: bool = True, backend: str = "auto", measure_uss: bool = False, visit_share: float = ...) -> None: ...
     def start(self) -> None:
         """Start the thread unless it runs. Signals are blocked in it: they are the main thread's."""
     def close(self) -> None:

@@ -38,9 +38,8 @@ cdef uint64_t SWEEP_COST_FACTOR = 50
 cdef double PSS_SHARE = 0.01
 cdef double PSS_MOST_NS = 50e6
 
-# What sleeps is looked at in turns once a look at everybody takes more than a tenth of the time between two ticks, but each at
+# What sleeps is looked at in turns once a look at everybody takes more than its share of the time between two ticks, but each at
 # least twice a second. What runs is sampled at every tick.
-cdef uint64_t VISIT_SHARE = 10
 cdef uint64_t MOST_LATE_NS = 500000000u
 
 cdef enum:
@@ -229,7 +228,8 @@ cdef void c_choose_turns(c_Sampler *s, uint64_t cost_ns) noexcept nogil:
     cdef uint64_t interval_ns = s.context.interval_ns
     cdef uint32_t before = s.turns
     s.visit_cost_ns = (7 * s.visit_cost_ns + cost_ns * s.turns) // 8
-    s.turns = <uint32_t>min(1 + s.visit_cost_ns * VISIT_SHARE // interval_ns, max(MOST_LATE_NS // interval_ns, <uint64_t>1))
+    cdef double needed = 1 + <double>s.visit_cost_ns / (s.visit_share * <double>interval_ns)
+    s.turns = <uint32_t>min(needed, max(<double>(MOST_LATE_NS // interval_ns), 1.0))
     s.context.late_ns = MOST_LATE_NS if s.turns > 1 or before > 1 else 0  # some have waited for a turn that is never theirs
 
 

@@ -53,6 +53,8 @@ def schedule() -> None:
     """Start a command again and again: every so often, once, or by cron.
 
     Its tasks have the tag taskmeter.schedule=SCHEDULE: `taskmeter ls --tag taskmeter.schedule=nightly`.
+
+    All of these but rm print JSON with --json.
     """
 
 
