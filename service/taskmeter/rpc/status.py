@@ -7,6 +7,7 @@ import errno
 import logging
 import math
 import secrets
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -20,6 +21,11 @@ DETAILS_KEY = "grpc-status-details-bin"
 _OF_THE_DISK = {errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 """What the machine is to blame for: nothing may be wrong with the request, and the next try may succeed (guarantee G11)."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+MESSAGE_BYTES = 600
+DETAILS_BYTES = 3600
+"""Clients of gRPC refuse more than 8 kB of metadata, where a message may take three times its size and details four thirds."""
+VALUE_BYTES = 300
 
 log = logging.getLogger(__name__)
 
@@ -44,21 +50,37 @@ def translate(error: BaseException) -> TaskmeterError:
 
 
 def rpc_status(error: TaskmeterError) -> status_pb2.Status:
-    """Build the google.rpc.Status: one ErrorInfo, and BadRequest or RetryInfo where they apply."""
+    """Build the google.rpc.Status: one ErrorInfo, and BadRequest or RetryInfo where they apply; of too many fields the first."""
     code: int = getattr(grpc.StatusCode, error.code).value[0]
-    status = status_pb2.Status(code=code, message=error.message)
+    status = status_pb2.Status(code=code, message=cut(error.message, MESSAGE_BYTES))
     metadata = {**error.metadata, **({"hint": error.hint} if error.hint else {})}
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
-    if error.fields:
-        bad = error_details_pb2.BadRequest()
-        for field, problem in error.fields[:100]:
-            bad.field_violations.add(field=field, description=problem)
-        status.details.add().Pack(bad)
+    shown = {name: cut(value, VALUE_BYTES) for name, value in metadata.items()}
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=shown))
     if error.retry_after_seconds is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(math.ceil(error.retry_after_seconds * 1000))
         status.details.add().Pack(retry)
+    if error.fields:
+        status.details.add().Pack(_bad_request(error.fields, DETAILS_BYTES - status.ByteSize()))
     return status
+
+
+def _bad_request(fields: Sequence[tuple[str, str]], most_bytes: int) -> error_details_pb2.BadRequest:
+    bad = error_details_pb2.BadRequest()
+    for field, problem in fields:
+        bad.field_violations.add(field=cut(field, VALUE_BYTES), description=cut(problem, VALUE_BYTES))
+        if bad.ByteSize() > most_bytes and len(bad.field_violations) > 1:
+            del bad.field_violations[-1]
+            break
+    return bad
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """Return at most so many bytes of UTF-8 of a text; an ellipsis says where something is missing."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= most_bytes:
+        return text
+    return data[: most_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> NoReturn:
@@ -67,4 +89,4 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
         raise error
     shown = translate(error)
     details = rpc_status(shown).SerializeToString()
-    await context.abort(getattr(grpc.StatusCode, shown.code), shown.message, ((DETAILS_KEY, details),))
+    await context.abort(getattr(grpc.StatusCode, shown.code), cut(shown.message, MESSAGE_BYTES), ((DETAILS_KEY, details),))
