@@ -24,10 +24,10 @@ BUDGET_SECONDS = {
     "unit": 60,
     "native": 480,
     "compat": 30,
-    "integration": 300,
-    "cli": 240,
+    "integration": 420,
+    "cli": 300,
     "interop": 180,
-    "faults": 1200,
+    "faults": 900,
     "parity": 120,
 }
 """In the order in which they run: what fails fast comes first."""
