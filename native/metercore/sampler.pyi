@@ -10,6 +10,7 @@ from metercore.tariff import Tariff
 
 SLOWEST_HZ: float
 FASTEST_HZ: float
+VISIT_SHARE: float
 DEFAULT_HZ: float
 DEFAULT_TARIFF: Tariff
 
@@ -40,7 +41,9 @@ class Sampler:
     back end that does not work here.
     """
 
-    def __init__(self, hz: float = ..., *, start: bool = True, backend: str = "auto", measure_uss: bool = False, visit_share: float = ...) -> None: ...
+    def __init__(
+        self, hz: float = ..., *, start: bool = True, backend: str = "auto", measure_uss: bool = False, visit_share: float = ...
+    ) -> None: ...
     def start(self) -> None:
         """Start the thread unless it runs. Signals are blocked in it: they are the main thread's."""
     def close(self) -> None:

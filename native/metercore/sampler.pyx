@@ -130,8 +130,8 @@ cdef class Sampler:
     With `start=False` there is no thread and `tick` samples; that is for tests and benchmarks. Handles are never used twice;
     one that was finished raises KeyError. `backend` forces how processes without a cgroup are read, "bpf", "clock" or "procfs";
     "auto" chooses, and chooses anew when one fails. `measure_uss` reads unique set sizes too. Once a tick takes more than
-    `visit_share` of the time between two, what sleeps takes turns, twice a second at least. Raises ValueError, or OSError for a back
-    end that does not work here.
+    `visit_share` of the time between two, what sleeps takes turns, twice a second at least. Raises ValueError, or OSError for a
+    back end that does not work here.
     """
 
     def __cinit__(self):
