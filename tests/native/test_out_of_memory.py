@@ -31,7 +31,6 @@ def no_memory() -> Iterator[None]:
         fails.value = 0
 
 
-@pytest.mark.skipif("TASKMETER_SANITIZED" in os.environ, reason="the sanitizer has a calloc of its own")
 def test_without_memory_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
     library = tmp_path / "calloc.so"
     source = Path(__file__).with_name("calloc.c")
