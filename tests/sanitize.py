@@ -63,7 +63,6 @@ def environment() -> dict[str, str]:
         "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={REPORTS}/ubsan",
         "PYTHONPATH": str(LIBRARY),
         "PYTHONMALLOC": "malloc",  # each object is an allocation of its own that the sanitizer watches over
-        "TASKMETER_SANITIZED": "1",
     }
 
 
