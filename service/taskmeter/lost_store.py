@@ -20,7 +20,8 @@ from typing import NoReturn
 from taskmeter.core.ports import Codec
 from taskmeter.core.rebuild import rebuild
 from taskmeter.core.service import Service
-from taskmeter.stores.damage import Damage, DamagedStoreError, is_sound, put_aside
+from taskmeter.errors import UnavailableError
+from taskmeter.stores.damage import MISREAD, Damage, DamagedStoreError, is_sound, put_aside
 from taskmeter.stores.queuefile import QUEUES_NAME
 from taskmeter.stores.schedulefile import SCHEDULES_NAME
 from taskmeter.stores.sqlite import SqliteStore
@@ -31,6 +32,10 @@ REPORT = "rebuilt.json"
 
 TOO_SOON_SECONDS = 60.0
 """A new database that is damaged so soon again is the disk's fault: it is not built anew in circles."""
+
+PATIENCE_SECONDS = 2.0
+"""A disk that fails to read is asked again for so long, before its database is taken for damaged or the start is given up."""
+_PAUSE_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +66,13 @@ def open_store(
         _mark(state_dir, loss)
     if loss is None:
         try:
-            return SqliteStore(path, codec, ballast_bytes, secure_delete=secure_delete), None
+            return _open_patiently(path, codec, ballast_bytes, secure_delete), None
         except DamagedStoreError as error:
             loss = _put_aside(state_dir, error.message)
     log.error(
         "%s; a new one is built from the task directories%s", loss.why, f", the old one is {loss.aside}" if loss.aside else ""
     )
-    return SqliteStore(path, codec, ballast_bytes, secure_delete=secure_delete), loss
+    return _open_patiently(path, codec, ballast_bytes, secure_delete), loss
 
 
 async def rebuild_store(state_dir: Path, service: Service, loss: Loss) -> None:
@@ -103,11 +108,31 @@ def lose(state_dir: Path, what: Damage) -> None:
 
     Only if it is damaged indeed: a disk that failed to read once looks just the same to who was reading.
     """
-    if what.may_be_misread and is_sound(state_dir / DATABASE):
+    if what.may_be_misread and _becomes_sound(state_dir / DATABASE):
         log.error("the database seemed damaged (%s), but is sound when it is read again", what.text)
     else:
         loss = _put_aside(state_dir, f"the database was damaged while it was used: {what.text}")
         log.error("the database is damaged (%s), and was put aside as %s", what.text, loss.aside)
+
+
+def _open_patiently(path: Path, codec: Codec, ballast_bytes: int, secure_delete: bool) -> SqliteStore:
+    """Open the database; again, for a while, if what fails is the disk: nobody would start this daemon another time."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return SqliteStore(path, codec, ballast_bytes, secure_delete=secure_delete)
+        except UnavailableError as error:
+            if not isinstance(error.__cause__, MISREAD) or time.monotonic() > deadline:
+                raise
+            log.error("%s; trying again", error.message)
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _becomes_sound(path: Path) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (sound := is_sound(path)) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+    return sound
 
 
 def _put_aside(state_dir: Path, why: str) -> Loss:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,6 +16,8 @@ import pytest
 from taskmeter.stores.rows import UnreadableError, decode_task
 from taskmeter.v1 import task_pb2
 from tests.daemon import Daemon
+from tests.faults.database_faults import READ, Fault, Plan
+from tests.faults.preload import build_library
 from tests.integration.helpers import end_of, failure_of, start, status_of, wait_for_state
 from tests.waiting import wait_until
 
@@ -62,6 +66,24 @@ def test_g4_g11_a_row_that_means_nothing_has_the_next_start_build_the_database_a
     daemon.start()
     assert status_of(daemon.calls, running).state == task_pb2.TASK_STATE_RUNNING
     assert "holds what was never written" in daemon.log()
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE], ids=["looks damaged", "cannot be read"])
+def test_g4_g11_a_disk_that_fails_while_the_daemon_starts_is_asked_again(
+    make_daemon: Callable[..., Daemon], tmp_path: Path, error: int
+) -> None:
+    plan = Plan(tmp_path / "plan")
+    daemon = make_daemon()
+    daemon.env |= {"LD_PRELOAD": str(build_library("sqlite_faults", tmp_path)), "TEST_SQLITE_FAULTS": str(plan.path)}
+    ended = start(daemon.start().calls, "true")
+    end_of(daemon.calls, ended)
+    store_id = daemon.calls.GetServerInfo().store_id
+    daemon.kill9()
+    plan.put(Fault(READ, error), every=1, times=5, after=False)
+    daemon.start()
+    assert plan.hits == 5
+    assert daemon.calls.GetServerInfo().store_id == store_id, "the history was kept"
+    assert "trying again" in daemon.log()
 
 
 def test_g4_a_daemon_that_is_told_to_end_while_it_starts_anew_ends(make_daemon: Callable[..., Daemon]) -> None:

@@ -12,6 +12,8 @@ import apsw
 from taskmeter.errors import UnavailableError
 
 DAMAGE = (apsw.CorruptError, apsw.NotADBError)
+MISREAD = (apsw.CorruptError, apsw.IOError)
+"""What a disk that fails for a moment looks like to who reads it."""
 _PAGE_SIZE_AT, _PAGE_COUNT_AT = 16, 28
 """In the header of the file: www.sqlite.org/fileformat2.html#the_database_header"""
 _HEADER_BYTES = 100
