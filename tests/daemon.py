@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -164,14 +165,10 @@ class Daemon:
     def store_id(self) -> str:
         """Read from its database, also when it does not run; empty if there is none."""
         for path in self.state_dir.glob("*.db"):
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-                try:
-                    row = database.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
-                except sqlite3.Error:
-                    continue
-            database.close()
-            if row:
-                return str(row[0])
+            with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+                row = database.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
+                if row:
+                    return str(row[0])
         return ""
 
     def log(self) -> str:

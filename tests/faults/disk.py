@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
+
 _SHUTDOWN, _WITHOUT_LOG = 0x8004587D, 2
 """FS_IOC_SHUTDOWN of linux/fs.h, and the flag by which nothing that is only in memory is written first."""
 
@@ -41,5 +43,6 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """At once if nobody uses it, else when the last one leaves."""
-        subprocess.run(["umount", "-l", str(self.path)], check=True)
+        """Wait for the last one who uses it: a lazy unmount would leave the image mounted when it is mounted again."""
+        command = ["umount", str(self.path)]
+        wait_until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 0, "the disk is unmounted")

@@ -5,7 +5,9 @@ Call it when everything has ended (`Rig.settle`). A guarantee that holds has an 
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter, defaultdict
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,8 @@ class Evidence:
     """As the store has them: seq, token, from, to, reason, attempt. Of those that were compacted, what a subscriber saw."""
     deleted: dict[str, int] = field(default_factory=dict)
     """Tokens that retention has deleted, and the seq of that event."""
+    gone_times: dict[str, float] = field(default_factory=dict)
+    """By token, when the daemon found the tree of a task's last attempt empty."""
     refused: list[tuple[str, str]] = field(default_factory=list)
     """Codes and texts of submits that were not accepted."""
     head_seq: int = 0
@@ -81,6 +85,8 @@ def gather(rig: Rig) -> Evidence:
         if not page_token:
             break
     _gather_events(found, rig)
+    with closing(sqlite3.connect(rig.daemon.state_dir / "taskmeter.db")) as database:
+        found.gone_times.update(database.execute("SELECT token, json_extract(detail, '$.gone_time') FROM tasks"))
     starts = rig.directory / "starts"
     if starts.exists():
         found.starts.update(line.split(" ")[0] for line in starts.read_text().splitlines())
@@ -198,7 +204,7 @@ def g6_no_orphans(found: Evidence) -> list[str]:
 
 
 def g7_bounded_stop(found: Evidence) -> list[str]:
-    """From an acknowledged stop to an empty tree, by the supervisor's own record: grace + 1 s."""
+    """From an acknowledged stop to an empty tree, by the record of its supervisor, or else the daemon's: grace + 1 s."""
     late = []
     for token, (at, grace) in found.stops.items():
         task = found.tasks.get(token)
@@ -206,9 +212,11 @@ def g7_bounded_stop(found: Evidence) -> list[str]:
             continue  # what never began was always empty; when that is written down depends on when a daemon runs
         directory = taskdir.attempt_path(str(found.rig.daemon.state_dir).encode(), token, task.attempt)
         gone = taskdir.unpack_gone(Path(directory.decode(), "gone").read_bytes())
-        if gone is None or not gone.final:
+        # A supervisor that was killed writes nothing more: then the daemon ends its tree, and notes when that was gone.
+        gone_time = gone.end_realtime_ns / 1e9 if gone is not None and gone.final else found.gone_times.get(token, 0.0)
+        if not gone_time:
             late.append(f"{task.name} {token}: its tree was never seen empty")
-        elif (seconds := gone.end_realtime_ns / 1e9 - at) > grace + STOP_SLACK_SECONDS:
+        elif (seconds := gone_time - at) > grace + STOP_SLACK_SECONDS:
             late.append(f"{task.name} {token}: {seconds:.1f} s after a stop with {grace:g} s of grace")
     return late
 
