@@ -39,6 +39,7 @@ def conclude(
     found: Evidence = gather(rig)
     found.hurt |= hurt
     found.children_hurt = name == "failpoint:shim.before_exec"
+    found.supervisors_hurt = name in {"victims", "failpoint:shim.after_exit_write"}
     violations = {each: wrong for each, wrong in judge(found, losses_allowed=losses_allowed).items() if wrong}
     rig.keep = bool(violations) and bool(os.environ.get("KEEP"))
     outcomes = Counter(int(task.outcome) for task in found.tasks.values())

@@ -39,6 +39,8 @@ class Evidence:
     rig: Rig
     children_hurt: bool = False
     """Children of supervisors were hurt before they began their commands."""
+    supervisors_hurt: bool = False
+    """Supervisors were killed when they had recorded how the main process ended, but not yet that its tree was gone."""
     hurt: set[str] = field(default_factory=set)
     """Tokens of tasks of which a process was killed with SIGKILL."""
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -204,7 +206,7 @@ def g6_no_orphans(found: Evidence) -> list[str]:
 
 
 def g7_bounded_stop(found: Evidence) -> list[str]:
-    """From an acknowledged stop to an empty tree, by the record of its supervisor, or else the daemon's: grace + 1 s."""
+    """From an acknowledged stop to an empty tree, by its supervisor's record, or the daemon's if that was killed: grace + 1 s."""
     late = []
     for token, (at, grace) in found.stops.items():
         task = found.tasks.get(token)
@@ -212,8 +214,9 @@ def g7_bounded_stop(found: Evidence) -> list[str]:
             continue  # what never began was always empty; when that is written down depends on when a daemon runs
         directory = taskdir.attempt_path(str(found.rig.daemon.state_dir).encode(), token, task.attempt)
         gone = taskdir.unpack_gone(Path(directory.decode(), "gone").read_bytes())
-        # A supervisor that was killed writes nothing more: then the daemon ends its tree, and notes when that was gone.
-        gone_time = gone.end_realtime_ns / 1e9 if gone is not None and gone.final else found.gone_times.get(token, 0.0)
+        gone_time = gone.end_realtime_ns / 1e9 if gone is not None and gone.final else 0.0
+        if not gone_time and found.supervisors_hurt:  # the daemon ended its tree, and noted when that was gone
+            gone_time = found.gone_times.get(token, 0.0)
         if not gone_time:
             late.append(f"{task.name} {token}: its tree was never seen empty")
         elif (seconds := gone_time - at) > grace + STOP_SLACK_SECONDS:
