@@ -7,7 +7,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
+from tests.faults.reverts import REVERTS, Revert
+
 ROOT = Path(__file__).parents[1]
+REPOSITORY = ROOT.parent
 GUARANTEES = {f"G{number}" for number in range(1, 14)}
 
 
@@ -41,3 +46,14 @@ def test_every_guarantee_is_named_by_a_test_and_no_other_is() -> None:
 def test_a_guarantee_that_no_test_names_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text("@pytest.mark.guarantee('G1')\ndef test_a(): pass\ndef test_g3_b(): pass\n")
     assert registry(tmp_path) == {"G1": ["test_one.py::test_a"], "G3": ["test_one.py::test_g3_b"]}
+
+
+@pytest.mark.parametrize("revert", REVERTS, ids=lambda each: f"{each.guarantee} {each.mechanism}")
+def test_every_reversal_finds_its_mechanism_and_its_test(revert: Revert) -> None:
+    assert (REPOSITORY / revert.file).read_text().count(revert.before) == 1
+    path, _, name = revert.test.partition("::")  # a whole file, or one of its tests
+    assert f"def {name.partition('[')[0]}" in (REPOSITORY / path).read_text()
+
+
+def test_every_guarantee_has_a_reversal() -> None:
+    assert {revert.guarantee for revert in REVERTS} == GUARANTEES
