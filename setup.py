@@ -7,6 +7,7 @@ Everything else about the package stands in pyproject.toml.
 
 from __future__ import annotations
 
+import compileall
 import os
 import shlex
 import subprocess
@@ -26,6 +27,7 @@ GENERATED = Path("service/taskmeter/v1")
 SHIM_SOURCES = Path("native/shim")
 SHIM = Path("service/taskmeter/executors/taskmeter-shim")
 NATIVE = Path("native")
+PACKAGES = (Path("service/taskmeter"), Path("native/metercore"))
 
 C_FLAGS = ["-O2", "-g0", "-std=gnu11", "-fvisibility=hidden", "-fno-semantic-interposition", "-pthread"]
 LINK_FLAGS = ["-pthread"]
@@ -139,6 +141,8 @@ class BuildInplace(Command):
         build_shim()
         self.reinitialize_command("build_ext", inplace=True)
         self.run_command("build_ext")
+        for package in PACKAGES:  # as pip does: else a start of the daemon compiles 160 files wherever Python may not keep them
+            compileall.compile_dir(package, quiet=1)
 
 
 os.chdir(ROOT)

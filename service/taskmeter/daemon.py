@@ -16,12 +16,13 @@ import resource
 import signal
 import sys
 import time
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
+from msgspec import Struct
+from msgspec.structs import replace
 
 from metercore.descriptors import set_limit
 from taskmeter import __version__
@@ -221,8 +222,7 @@ def _reload(settings: Settings, service: Service, keyring: Keyring) -> None:
     log.info("tariffs: %s", ", ".join(sorted({tariff.label for tariff in service.tariffs.values()})))
 
 
-@dataclass(slots=True)
-class _Parts:
+class _Parts(Struct):
     """What is built before anybody is served, in the order in which it is taken down, last first."""
 
     store: SqliteStore

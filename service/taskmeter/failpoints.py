@@ -22,9 +22,10 @@ import re
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from threading import Lock
+
+from msgspec import Struct
 
 VARIABLE = "TASKMETER_FAILPOINTS"
 SLEEP_MILLISECONDS = 20.0
@@ -86,8 +87,7 @@ class FailpointError(OSError):
         super().__init__(errno.EIO, f"failpoint {name}")
 
 
-@dataclass(slots=True)
-class _Armed:
+class _Armed(Struct):
     """One armed failpoint: how often it is still passed unharmed, and how often it then acts (-1 = always)."""
 
     action: Action

@@ -13,9 +13,11 @@ import logging
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from taskmeter.core.ports import Codec
 from taskmeter.core.rebuild import rebuild
@@ -40,8 +42,7 @@ _PAUSE_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Struct, frozen=True):
     """What happened to the database."""
 
     why: str

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from taskmeter.errors import InvalidArgumentError
@@ -32,7 +31,7 @@ def parse(table: Any) -> Retention:
     if not isinstance(table, Mapping):
         raise _invalid("retention", "must be a table")
     defaults = Retention()
-    known = {field.name for field in fields(Retention)}
+    known = set(Retention.__struct_fields__)
     given: dict[str, Any] = {}
     for name, value in table.items():
         at = f"retention.{name}"

@@ -6,9 +6,11 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from taskmeter import retention, tariffs
 from taskmeter.errors import InvalidArgumentError
@@ -25,8 +27,7 @@ def default_state_dir() -> Path:
     return Path(base) / "taskmeter"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """One daemon's settings. Every name is also a key of the config file and, in capitals after TASKMETER_, a variable."""
 
     state_dir: Path
@@ -140,7 +141,7 @@ def load(flags: Mapping[str, Any]) -> Settings:
         if value:
             given[name] = value
     given.update({name: value for name, value in flags.items() if value is not None and name != "config"})
-    known = {each.name for each in fields(Settings)}
+    known = set(Settings.__struct_fields__)
     for name in given:
         if name not in known:
             raise _invalid(name, f"is not a setting; known are {', '.join(sorted(known))}")

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from taskmeter.errors import InvalidArgumentError
@@ -29,7 +28,7 @@ MAX_CUSTOM_NAME_BYTES = 23
 """As many counters, with as long names, as a report block has (native/metercore/_c/report.h)."""
 MAX_LABEL_BYTES = 128
 
-_PRICES = tuple(field.name for field in fields(Tariff) if field.name.startswith("per_"))
+_PRICES = tuple(name for name in Tariff.__struct_fields__ if name.startswith("per_"))
 
 
 def parse(tables: Any) -> dict[str, Tariff]:

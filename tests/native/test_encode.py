@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from metercore.encode import encode_hot
 from metercore.tariff import Tariff as NativeTariff
@@ -100,7 +100,7 @@ def message_of(
 
 
 def native(tariff: Tariff) -> NativeTariff:
-    values = {field.name: getattr(tariff, field.name) for field in fields(tariff)}
+    values = asdict(tariff)
     return NativeTariff(values.pop("name"), values.pop("version"), **values)
 
 
@@ -112,7 +112,7 @@ def check(
     tariff: Tariff = DEFAULT,
     gpus: tuple[Gpu, ...] = (),
 ) -> None:
-    before = {field.name: getattr(earlier, field.name) for field in fields(earlier)}
+    before = asdict(earlier)
     encoded = encode_hot(values, native(tariff), status=status, current_object=current_object, gpus=gpus, earlier=before)
     assert encoded == message_of(values, status, current_object, earlier, tariff, gpus)
 

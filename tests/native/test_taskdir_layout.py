@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import re
 import subprocess
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from taskmeter.executors import taskdir
 from taskmeter.executors.taskdir import Claim, Control, Exit, ExitKind, Gone, HintKind, LaunchBlock, Main, ShimStatus, Stage
@@ -77,7 +77,7 @@ def number(data: bytes, place: tuple[int, int]) -> int:
 
 def values_of(cls: type, start: int = 100) -> dict[str, int]:
     """A different number for each integer field."""
-    return {field.name: start + index for index, field in enumerate(fields(cls)) if field.type in {"int", "int | None"}}
+    return {field.name: start + index for index, field in enumerate(fields(cls)) if field.type in {int, int | None}}
 
 
 def test_every_number_of_an_exit_lies_where_c_reads_it(layout: dict[str, dict[str, tuple[int, int]]]) -> None:

@@ -7,8 +7,9 @@ devices, and a task keeps those it was given until it ends, also over a restart 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntFlag
+
+from msgspec import Struct
 
 from taskmeter.errors import PreconditionError
 from taskmeter.model.resources import Capacity, Gpu, Resources
@@ -24,8 +25,7 @@ class Kind(IntFlag):
     GPU = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(Struct, frozen=True):
     cpu_millicores: int
     memory_bytes: int
     gpus: tuple[str, ...]

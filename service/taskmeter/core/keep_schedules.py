@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from taskmeter.core.due_times import next_due
 from taskmeter.core.ports import Filter

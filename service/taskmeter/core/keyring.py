@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from hmac import compare_digest
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from taskmeter.errors import AuthenticationError, LimitError, NotFoundError
 from taskmeter.model.key import ALL_SCOPES, Key

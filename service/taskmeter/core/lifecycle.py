@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from taskmeter.core.ports import Change
 from taskmeter.core.service import Service
@@ -15,8 +16,7 @@ from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True, gc=False):
     """One move: where to, why, and which fields of the task change with it."""
 
     after: State

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from taskmeter.core.ports import Ended
 from taskmeter.model.state import Outcome
@@ -29,8 +30,7 @@ _ALREADY = {
 _UNREADABLE = "how it ended only its parent knows, this kernel does not tell others"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, gc=False):
     """Outcome, exit code and signal as the contract defines them, and the sentence."""
 
     outcome: Outcome

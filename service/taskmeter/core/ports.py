@@ -7,8 +7,9 @@ task's process is on this host.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from taskmeter.model.event import Event
 from taskmeter.model.queue import Queue
@@ -22,8 +23,7 @@ from taskmeter.model.usage import Integrals, MetricsHistory, Tariff, Usage
 # ---------------------------------------------------------------------------------------------------------- store
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True, gc=False):
     """One task's new value and the events that say so; committed together or not at all."""
 
     task: Task
@@ -39,8 +39,7 @@ class Change:
     """The task as the attempt before `task`'s left it: that attempt's row is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True, gc=False):
     """Consecutive events of one task, encoded: what the store keeps and what subscribers are sent."""
 
     first_seq: int
@@ -54,8 +53,7 @@ class Block:
     tenant: str
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True, gc=False):
     """Which tasks ListTasks wants; all that are set must hold."""
 
     tenant: str
@@ -192,8 +190,7 @@ class Store(Protocol):
 # ------------------------------------------------------------------------------------------------------- executor
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True, gc=False):
     """All the executor needs to start one attempt."""
 
     token: str
@@ -206,16 +203,14 @@ class Launch:
     """The process to watch, of a spec that attaches."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True, gc=False):
     """The main process runs (or ran)."""
 
     pid: int
     start_time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True, gc=False):
     """The main process has ended; how is not interpreted here beyond what the kernel said."""
 
     failed_to_start: bool
@@ -237,8 +232,7 @@ class Ended:
     """Processes of it that the kernel had killed for want of memory by then; 0 where there is no memory cgroup."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Struct, frozen=True, gc=False):
     """The tree is empty."""
 
     time: float
@@ -258,8 +252,7 @@ class Gone:
     """`time` on CLOCK_BOOTTIME of the boot it ran in; 0 when it is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True, gc=False):
     """What is known of one attempt right now. Facts only ever grow."""
 
     claimed: bool
@@ -272,8 +265,7 @@ class Facts:
     same_boot: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class MeterSource:
+class MeterSource(Struct, frozen=True, gc=False):
     """Where the meter finds one attempt's processes and pages; paths are on the host that meters."""
 
     shim_pid: int
@@ -292,8 +284,7 @@ class MeterSource:
     """With `main_pid`, who is attached."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True, gc=False):
     """A process that can be attached."""
 
     target: Target
@@ -303,8 +294,7 @@ class Found:
     """The pids above it, as of just now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True, gc=False):
     """Somebody has begun an attempt, or has seen to it that nobody ever does."""
 
     incarnation: int
@@ -313,8 +303,7 @@ class Claimed:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True, gc=False):
     """What lies in the directory of one attempt."""
 
     token: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from taskmeter.core.find_queue import find_queue
 from taskmeter.core.keep_queues import keep_queues

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from taskmeter.core.bound_logs import NAMES as LOG_NAMES
 from taskmeter.core.keep_queues import restore_queues
@@ -27,8 +29,7 @@ BATCH_COUNT = 256
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
+class Rebuilt(Struct, frozen=True):
     """What was found."""
 
     launched_count: int = 0
@@ -61,8 +62,7 @@ class Rebuilt:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     task: Task
     spec: bytes
     claim: Claimed | None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from taskmeter.core.keep_record import recorded
 from taskmeter.core.ports import Change
@@ -17,8 +18,7 @@ from taskmeter.model.task import Task, TaskSpec
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stale:
+class _Stale(Struct, frozen=True):
     """The directory of an attempt that has to be written again."""
 
     token: str

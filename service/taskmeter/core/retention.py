@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from taskmeter.core.bound_logs import bound_logs
 from taskmeter.core.delete_task import delete_ended
@@ -25,8 +26,7 @@ COMPACT_STEPS = 20
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Excess:
+class _Excess(Struct):
     """How much more than the bounds there is."""
 
     count: int

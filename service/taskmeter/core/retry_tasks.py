@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from taskmeter.core.ports import Filter
 from taskmeter.core.retry_task import check_retry, retry_task
@@ -26,16 +28,14 @@ Place = tuple[float, str]
 """(create_time, token): where a page ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """A task that was not retried, and why."""
 
     token: str
     error: TaskmeterError
 
 
-@dataclass(slots=True)
-class Retried:
+class Retried(Struct):
     """What came of a page."""
 
     tokens: list[str] = field(default_factory=list)

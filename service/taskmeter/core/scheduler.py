@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+
+from msgspec import Struct
 
 from taskmeter.core.admission import Admission, Kind, kinds_of
 from taskmeter.core.dependencies import Dependencies
@@ -28,8 +29,7 @@ MIN_STALE = 64
 QueueKey = tuple[str, str]
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiting(Struct, eq=False):
     """A task that waits: `place` is in its queue's order only if it is `ready`."""
 
     task: Task

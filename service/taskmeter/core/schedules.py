@@ -12,7 +12,8 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from taskmeter.core.due_times import due_times, next_due
 from taskmeter.core.find_queue import find_queue

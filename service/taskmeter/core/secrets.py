@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from taskmeter.core.service import Service
 from taskmeter.errors import PreconditionError

@@ -9,8 +9,9 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from taskmeter.core.hub import Hub
 from taskmeter.core.ports import Block, Codec, Executor, Meter, Sealer, Store
@@ -32,8 +33,7 @@ ENDED_CACHE_COUNT = 1024
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(Struct, eq=False):
     """A live task in memory. Everything that changes it holds `lock`."""
 
     task: Task
@@ -54,8 +54,7 @@ class Entry:
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class ReservedKey:
+class ReservedKey(Struct, eq=False):
     """An idempotency key that is being looked up or used right now, by this many calls, one after the other."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from taskmeter import failpoints
 from taskmeter.core.cancel_waiting import cancel_change, held_back, settle_cancelled, waiting_for
@@ -18,8 +20,7 @@ from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Cause, StopOrder, Task
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What is asked of the tasks that are to end."""
 
     cause: Cause = Cause.CANCEL
@@ -33,8 +34,7 @@ class Wish:
         return StopOrder(self.cause, now, grace, self.reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a wish means for a task that has been given its slot."""
 
     entry: Entry

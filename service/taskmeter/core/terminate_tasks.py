@@ -6,9 +6,10 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from taskmeter.core.cancel_waiting import cancel_change, held_back, settle_cancelled, waiting_for
 from taskmeter.core.ports import Change, Filter
@@ -25,8 +26,7 @@ PAGE_COUNT = 1000
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Stopped:
+class Stopped(Struct):
     """What came of it."""
 
     tokens: list[str] = field(default_factory=list)

@@ -9,8 +9,9 @@ import os
 import pwd
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from taskmeter.errors import InvalidArgumentError, PreconditionError
 from taskmeter.executors.taskdir import MAX_GROUPS
@@ -19,8 +20,7 @@ TRAVERSABLE = 0o711
 FIELD = "spec.user"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """One user, as a process of theirs is to be."""
 
     name: str
@@ -40,8 +40,7 @@ class Account:
         return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell}
 
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
+class Accounts(Struct, frozen=True):
     """`default`: whom tasks run as that name nobody; None = the daemon's own user. `named`: whom they may name."""
 
     default: Account | None = None

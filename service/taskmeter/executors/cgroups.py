@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,7 @@ class Places(NamedTuple):
         return tuple(dict.fromkeys(path for path in self[1:] if path))
 
 
-@dataclass(slots=True)
-class Cgroups:
+class Cgroups(Struct):
     """Where this daemon makes cgroups, and where earlier ones of the same state directory did. "" = none."""
 
     v2: str = ""

@@ -14,8 +14,9 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from metercore.attempt import open_owner, read_records
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher

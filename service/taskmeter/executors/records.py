@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from metercore.attempt import on_read, read_records
 from taskmeter import failpoints

@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from enum import IntEnum
+
+from msgspec import Struct
 
 from taskmeter.model.ids import TOKEN_PREFIX
 
@@ -92,8 +93,7 @@ class ShimStatus(IntEnum):
     CLAIMED = 75
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True, gc=False):
     """Who has won the attempt."""
 
     shim_pid: int
@@ -103,8 +103,7 @@ class Claim:
     boot_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(Struct, frozen=True, gc=False):
     """One order to the shim."""
 
     serial: int
@@ -112,8 +111,7 @@ class Control:
     grace_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Main:
+class Main(Struct, frozen=True, gc=False):
     """The main process, once its exec succeeded; or the process that is watched, as it was found."""
 
     pid: int
@@ -124,8 +122,7 @@ class Main:
     flags: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Struct, frozen=True, gc=False):
     """How the main process ended."""
 
     kind: ExitKind
@@ -149,8 +146,7 @@ class Exit:
     oom_kill_count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Struct, frozen=True, gc=False):
     """What the whole tree used, as far as its processes have been reaped."""
 
     serial: int
@@ -177,8 +173,7 @@ class Gone:
     unkillable_pids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchBlock:
+class LaunchBlock(Struct, frozen=True, gc=False):
     """What the shim is told; empty strings are absent."""
 
     incarnation: int
@@ -209,8 +204,8 @@ class LaunchBlock:
 
 
 _KINDS, _STAGES = frozenset(ExitKind), frozenset(Stage)
-_EXIT_NUMBERS = [field.name for field in fields(Exit)][10:17]
-_GONE_NUMBERS = [field.name for field in fields(Gone)][3:17]
+_EXIT_NUMBERS = Exit.__struct_fields__[10:17]
+_GONE_NUMBERS = Gone.__struct_fields__[3:17]
 
 
 def task_path(state_dir: bytes, token: str) -> bytes:

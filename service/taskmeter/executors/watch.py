@@ -6,7 +6,8 @@ import errno
 import os
 import select
 import signal
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from metercore.attempt import open_owner
 from taskmeter.executors.cgroups import Places
@@ -15,8 +16,7 @@ from taskmeter.executors.taskdir import ShimStatus
 NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 
-@dataclass(slots=True, eq=False)
-class Watch:
+class Watch(Struct, eq=False):
     """One attempt that this daemon launched or adopted."""
 
     token: str

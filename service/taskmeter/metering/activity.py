@@ -10,7 +10,9 @@ import os
 import struct
 import time
 import zlib
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 MIN_CPU_SHARE = 0.001
 _RECORD = struct.Struct("<8sQQQQQI")
@@ -18,8 +20,7 @@ _MAGIC = b"TM IDLE1"
 _NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Signs:
+class Signs(Struct, frozen=True, gc=False):
     """What is compared between two looks; each only ever grows, but for `report`, which any change changes."""
 
     cpu_ns: int
@@ -29,8 +30,7 @@ class Signs:
     """Checksum of the report block."""
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(Struct):
     signs: Signs
     looked_ns: int
     worked_ns: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Task
@@ -22,8 +23,7 @@ class EventKind(IntEnum):
     DELETED = 7
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(Struct, frozen=True, gc=False):
     """The task moved in the state table, or was accepted (NONE → NONE, reason "accepted")."""
 
     kind = EventKind.STATE
@@ -35,8 +35,7 @@ class StateChanged:
     """As it stands with this event; None when a later move was committed with it, which carries it then."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataChanged:
+class MetadataChanged(Struct, frozen=True, gc=False):
     """The whole new tags and metadata."""
 
     kind = EventKind.METADATA
@@ -44,15 +43,13 @@ class MetadataChanged:
     metadata: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskDeleted:
+class TaskDeleted(Struct, frozen=True, gc=False):
     """The task's row and files are gone; nothing follows for this token."""
 
     kind = EventKind.DELETED
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """One fact about one task, not yet numbered."""
 
     token: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Scope(StrEnum):
@@ -20,8 +21,7 @@ class Scope(StrEnum):
 ALL_SCOPES = frozenset(Scope)
 
 
-@dataclass(frozen=True, slots=True)
-class Quotas:
+class Quotas(Struct, frozen=True, gc=False):
     """How much a key may have at once; None = the key sets no limit."""
 
     running_count: int | None = None
@@ -37,8 +37,7 @@ class Quotas:
 NO_QUOTAS = Quotas()
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True, gc=False):
     """How often a key may call."""
 
     calls_per_second: float
@@ -51,8 +50,7 @@ class Rate:
         return self.burst_count or max(1, math.ceil(self.calls_per_second))
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True, gc=False):
     """A key without its secret, of which only the SHA-256 is known."""
 
     key_id: str

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 DEFAULT_QUEUE = "default"
 """Every tenant has it; it has no bounds until it is given some."""
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(Struct, frozen=True, gc=False):
     """One queue as it was put; its name is the tenant's own."""
 
     tenant: str

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Struct, frozen=True, gc=False):
     """Amounts that the scheduler sets aside; with `enforce` the task is held to them. 0 = unknown, no bound."""
 
     cpu_cores: float = 0.0
@@ -18,8 +17,7 @@ class Resources:
     enforce: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(Struct, frozen=True, gc=False):
     """One GPU that tasks may be given."""
 
     name: str
@@ -28,8 +26,7 @@ class Gpu:
     """None = the driver does not tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(Struct, frozen=True, gc=False):
     """What the host has in all, used or not."""
 
     cpu_cores: float

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from taskmeter.model.state import Outcome
 
 DAY_SECONDS = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Struct, frozen=True, gc=False):
     """Bounds on what is kept; whichever is reached first counts. 0 = no bound."""
 
     max_age_seconds: float = 30 * DAY_SECONDS
@@ -53,8 +53,7 @@ def _days(seconds: float) -> str:
     return f"{seconds / DAY_SECONDS:g} d" if seconds >= DAY_SECONDS else f"{seconds:g} s"
 
 
-@dataclass(frozen=True, slots=True)
-class EndedTask:
+class EndedTask(Struct, frozen=True, gc=False):
     """What retention needs to know of an ended task."""
 
     token: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from taskmeter.model.state import Outcome
 
@@ -16,8 +16,7 @@ MAX_DELAY_SECONDS = 10 * 365 * 86400.0
 """No wait is longer, however often a factor was put on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True, gc=False):
     """When and how often a task is tried again; field meanings are those of `taskmeter.v1.RetryPolicy`."""
 
     max_retries: int = 0
@@ -46,8 +45,7 @@ class RetryPolicy:
             return longest if self.delay_seconds else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True, gc=False):
     """A wait between two attempts. It is measured by the clock that nobody sets; the wall clock serves only after a reboot."""
 
     due_time: float

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import IntEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from taskmeter.model.task import TaskSpec
 
@@ -28,8 +30,7 @@ class Overlap(IntEnum):
     SKIP = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True, gc=False):
     """Exactly one of the first three is set."""
 
     every_seconds: float = 0.0
@@ -40,8 +41,7 @@ class Timing:
     """IANA name; of `cron` only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True, gc=False):
     """One schedule as it is stored; its name is the tenant's own."""
 
     tenant: str

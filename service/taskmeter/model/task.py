@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from operator import attrgetter
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from taskmeter.model.resources import Resources
 from taskmeter.model.retry import RetryPolicy, Wait
@@ -29,16 +30,14 @@ class Cause(IntEnum):
     IDLE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(Struct, frozen=True, gc=False):
     """The request to watch a process that runs already."""
 
     pid: int
     include_descendants: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True, gc=False):
     """The process that was attached, as it was when the task was accepted: a pid alone may come round."""
 
     pid: int
@@ -46,8 +45,7 @@ class Target:
     boot_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSpec:
+class TaskSpec(Struct, frozen=True, gc=False):
     """One accepted request to run a command, or to attach a process. Field meanings are those of `taskmeter.v1.TaskSpec`."""
 
     argv: tuple[str, ...]
@@ -88,8 +86,7 @@ class TaskSpec:
     """Whom it runs as; "" = whom the daemon says."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopOrder:
+class StopOrder(Struct, frozen=True, gc=False):
     """That, when and why an attempt was asked to end; the first order's cause counts, but that of a cancel over all others."""
 
     cause: Cause
@@ -99,8 +96,7 @@ class StopOrder:
     serial: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True, gc=False):
     """One task as of event `seq`. Times are Unix seconds, 0.0 = not yet; those from `launch_time` on are of this attempt."""
 
     token: str
@@ -147,22 +143,8 @@ class Task:
 
     def evolve(self, **changes: Any) -> Task:
         """Return a copy with some fields changed. Raises `TypeError` for a field that a Task does not have."""
-        copy = object.__new__(Task)
-        for put, value in zip(_PUTTERS, _values_of(self)):  # noqa: B905  # of one length; the check costs a tenth
-            put(copy, value)
-        try:
-            for name, value in changes.items():
-                _PUTTER[name](copy, value)
-        except KeyError:
-            raise TypeError(f"not fields of a Task: {', '.join(changes.keys() - _PUTTER.keys())}") from None
-        return copy
+        return replace(self, **changes)
 
     @property
     def ended(self) -> bool:
         return self.state in TERMINAL
-
-
-_PUTTER = {each.name: vars(Task)[each.name].__set__ for each in fields(Task)}
-"""Past the frozen class's own __setattr__: faster than dataclasses.replace, and slots take 1.2 kB less than a dictionary."""
-_PUTTERS = tuple(_PUTTER.values())
-_values_of = attrgetter(*_PUTTER)

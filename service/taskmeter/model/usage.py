@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 _NS_PER_HOUR = 3600e9
 _BYTE_NS2_PER_GIB_HOUR = 2.0 * _NS_PER_HOUR * 2**30
@@ -33,8 +34,7 @@ class MemorySource(IntEnum):
     EXTERNAL = 4
 
 
-@dataclass(frozen=True, slots=True)
-class GpuUse:
+class GpuUse(Struct, frozen=True, gc=False, array_like=True):
     """Use of one GPU."""
 
     index: int
@@ -44,8 +44,7 @@ class GpuUse:
     utilization_percent: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Use of the whole process tree of one attempt: now (at its end: the last sample), peak and average."""
 
     cpu_percent: float = 0.0
@@ -105,8 +104,7 @@ class MetricsPoint(NamedTuple):
     """Nothing was sampled in a part of the step."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsHistory:
+class MetricsHistory(Struct, frozen=True, gc=False):
     """Use of one attempt over time, oldest step first; steps of which nothing is known are left out."""
 
     resolution_seconds: float = 0.0
@@ -114,8 +112,7 @@ class MetricsHistory:
     points: tuple[MetricsPoint, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Integrals:
+class Integrals(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Use integrated over time, in integers only; the bill is computed from these, never from rounded parts."""
 
     cpu_ns: int = 0
@@ -145,8 +142,7 @@ class Integrals:
         return self.gpu_memory_byte_ns2 / 2e9
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What the work said about itself through its report block."""
 
     total_count: int = 0
@@ -161,8 +157,7 @@ class Progress:
     custom: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Everything measured of one attempt, as it stood at its end."""
 
     metrics: Metrics
@@ -170,8 +165,7 @@ class Usage:
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Tariff:
+class Tariff(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Named and versioned prices in tokens; 100 tokens = 1.00 currency in the default one.
 
     The formulas, in the order of operations of native/metercore/tariff.pyx: both agree to the bit.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from taskmeter.core.create_key import create_key
 from taskmeter.core.drain import drain
@@ -21,8 +22,7 @@ from taskmeter.rpc.methods import Method, Read, Write
 from taskmeter.v1 import admin_service_pb2 as pb
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True):
     """What does not change while the daemon runs."""
 
     version: str

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from msgspec import Struct
 
 from taskmeter.errors import NotBuiltError, TaskmeterError
 from taskmeter.rpc.auth import Caller
@@ -31,29 +31,25 @@ Parse = Callable[[bytes], Any]
 PACKAGE_PREFIX = "/taskmeter.v1."
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """A unary method whose answer is there at once, as bytes: no coroutine of its own, no serializer."""
 
     behaviour: Callable[[Any, Caller], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """A unary method that changes nothing: it is dropped when its caller goes."""
 
     behaviour: Unary
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Struct, frozen=True):
     """A unary method that changes something: it is finished even when its caller goes."""
 
     behaviour: Unary
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """A method that answers with a stream; it writes to the context itself."""
 
     behaviour: Streaming

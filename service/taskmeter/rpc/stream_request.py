@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from taskmeter.core.service import Service
 from taskmeter.errors import OutOfRangeError, PreconditionError
@@ -19,8 +20,7 @@ INTERVAL_SECONDS = (0.1, 60.0)
 MAX_TOKENS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(Struct, frozen=True):
     """A checked request."""
 
     tenant: str

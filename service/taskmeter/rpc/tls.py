@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+from msgspec import Struct
 
 from taskmeter.errors import InvalidArgumentError
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(Struct, frozen=True):
     """PEM files of the listener."""
 
     cert: Path

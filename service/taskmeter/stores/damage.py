@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
+from msgspec import Struct
 
 from taskmeter.errors import UnavailableError
 
@@ -19,8 +19,7 @@ _PAGE_SIZE_AT, _PAGE_COUNT_AT = 16, 28
 _HEADER_BYTES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """What was found to be wrong while the database was used."""
 
     text: str

@@ -81,7 +81,7 @@ def replace_durably(path: Path, data: bytes) -> None:
 
 
 def _to_json(key: Key) -> dict[str, Any]:
-    limits = {name: getattr(key.quotas, name) for name in Quotas.__slots__}
+    limits = {name: getattr(key.quotas, name) for name in Quotas.__struct_fields__}
     return {
         "key_id": key.key_id,
         "name": key.name,

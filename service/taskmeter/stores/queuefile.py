@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
+
+from msgspec.structs import asdict
 
 from taskmeter.model.queue import Queue
 from taskmeter.stores.sidefile import JsonFile

@@ -2,66 +2,89 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, fields
 from sys import intern
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import astuple
+
 from taskmeter.model.retry import Wait
 from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
 from taskmeter.model.task import Cause, StopOrder, Target, Task, TaskSpec
-from taskmeter.model.usage import GpuUse, Integrals, MemorySource, Metrics, MetricsSource, Progress, Tariff, Usage
+from taskmeter.model.usage import Integrals, Tariff, Usage
 
 Row = tuple[Any, ...]
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 MOST_TARIFFS = 64
-_METRICS = tuple(field.name for field in fields(Metrics))
-_PROGRESS = tuple(field.name for field in fields(Progress))
-_encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class UnreadableError(ValueError):
     """A row that this program cannot have written."""
 
 
-def _values(value: Integrals | Tariff) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+class _Detail(Struct, gc=False):
+    """Column `detail`: what no query filters by. What has a default is not in rows of before it was built."""
+
+    key: str
+    retries_used: int
+    queued_time: float
+    incarnation: int
+    boot_id: str
+    launch_time: float
+    start_time: float
+    gone_time: float
+    pid: int
+    exit_code: int
+    exit_signal: int
+    exit_message: str
+    stop: tuple[Any, ...] | None
+    unkillable: tuple[int, ...]
+    earlier: Raw
+    tariff: Raw
+    wait: tuple[Any, ...] | None = None
+    gpus: tuple[str, ...] = ()
+    target: tuple[Any, ...] | None = None
+
+
+_encode_json = msgspec.json.encode
+_decode_detail = msgspec.json.Decoder(_Detail).decode
+_decode_map = msgspec.json.Decoder(dict[str, str]).decode
+_decode_usage = msgspec.json.Decoder(Usage).decode
+_decode_integrals = msgspec.json.Decoder(Integrals).decode
+_decode_tariff = msgspec.json.Decoder(Tariff).decode
+
+_NO_INTEGRALS = Integrals()
+_NO_INTEGRALS_JSON = Raw(_encode_json(_NO_INTEGRALS))
+_tariffs: dict[bytes, Tariff] = {}
+"""By how they are stored: a thousand tasks have a handful of tariffs."""
 
 
 def decode_map(text: str) -> Mapping[str, str]:
     """Read back what `encode_map` wrote; nearly all are empty, and share one value."""
-    return json.loads(text) if text != "{}" else NOTHING
+    return _decode_map(text) if text != "{}" else NOTHING
 
 
-_NO_INTEGRALS = Integrals()
-_tariffs: dict[str, Tariff] = {}
-"""By their stored values, written out: a thousand tasks have a handful of tariffs."""
+def _integrals(stored: Raw) -> Integrals:
+    return _NO_INTEGRALS if stored == _NO_INTEGRALS_JSON else _decode_integrals(stored)
 
 
-def _integrals(values: dict[str, Any]) -> Integrals:
-    return Integrals(**values) if any(values.values()) else _NO_INTEGRALS
-
-
-def _tariff(values: dict[str, Any]) -> Tariff:
-    key = repr(values)  # a quarter of what its JSON costs
+def _tariff(stored: Raw) -> Tariff:
+    key = bytes(stored)
     found = _tariffs.get(key)
     if found is None:
         if len(_tariffs) >= MOST_TARIFFS:
             _tariffs.clear()
-        found = Tariff(**values)
-        for price in (found.version, found.per_core_hour, found.per_gib_hour, *found.custom.values()):
-            if not isinstance(price, int | float):  # it would be noticed only by who makes a bill of it
-                raise TypeError(f"a price of tariff {found.name!r} is {price!r}")
-        _tariffs[key] = found
+        found = _tariffs[key] = _decode_tariff(key)
     return found
 
 
 def encode_map(values: Mapping[str, str]) -> str:
     """Return the JSON of tags or metadata."""
-    return _encode_json(dict(values)) if values else "{}"
+    return _encode_json(dict(values)).decode() if values else "{}"
 
 
 def held_key(task: Task) -> str | None:
@@ -73,30 +96,30 @@ def held_key(task: Task) -> str | None:
 
 def detail(task: Task) -> str:
     """Return the JSON of what no query filters by."""
-    stop = task.stop
+    stop, target = task.stop, task.target
     return _encode_json(
-        {
-            "key": task.idempotency_key,
-            "retries_used": task.retries_used,
-            "queued_time": task.queued_time,
-            "incarnation": task.incarnation,
-            "boot_id": task.boot_id,
-            "launch_time": task.launch_time,
-            "start_time": task.start_time,
-            "gone_time": task.gone_time,
-            "pid": task.pid,
-            "exit_code": task.exit_code,
-            "exit_signal": task.exit_signal,
-            "exit_message": task.exit_message,
-            "stop": stop and [stop.cause, stop.time, stop.grace_seconds, stop.reason, stop.serial],
-            "wait": task.wait and astuple(task.wait),
-            "unkillable": task.unkillable_pids,
-            "gpus": task.gpus,
-            "target": task.target and [task.target.pid, task.target.start_ticks, task.target.boot_id],
-            "earlier": _values(task.earlier),
-            "tariff": _values(task.tariff),
-        }
-    )
+        _Detail(
+            key=task.idempotency_key,
+            retries_used=task.retries_used,
+            queued_time=task.queued_time,
+            incarnation=task.incarnation,
+            boot_id=task.boot_id,
+            launch_time=task.launch_time,
+            start_time=task.start_time,
+            gone_time=task.gone_time,
+            pid=task.pid,
+            exit_code=task.exit_code,
+            exit_signal=task.exit_signal,
+            exit_message=task.exit_message,
+            stop=(stop.cause, stop.time, stop.grace_seconds, stop.reason, stop.serial) if stop else None,
+            unkillable=task.unkillable_pids,
+            earlier=Raw(_encode_json(task.earlier)),
+            tariff=Raw(_encode_json(task.tariff)),
+            wait=astuple(task.wait) if task.wait else None,
+            gpus=task.gpus,
+            target=(target.pid, target.start_ticks, target.boot_id) if target else None,
+        )
+    ).decode()
 
 
 def insert_row(task: Task, spec: bytes) -> Row:
@@ -167,26 +190,12 @@ def attempt_row(task: Task) -> Row:
 
 def encode_usage(usage: Usage) -> str:
     """Return the JSON of an attempt's final usage; integers of any size survive."""
-    metrics, progress = usage.metrics, usage.progress
-    return _encode_json(
-        {
-            "metrics": {name: getattr(metrics, name) for name in _METRICS} | {"gpus": [astuple(gpu) for gpu in metrics.gpus]},
-            "integrals": _values(usage.integrals),
-            "progress": {name: getattr(progress, name) for name in _PROGRESS},
-        }
-    )
+    return _encode_json(usage).decode()
 
 
 def decode_usage(text: str | None) -> Usage | None:
     """Read back what `encode_usage` wrote; None for an attempt without usage."""
-    if text is None or text == "{}":
-        return None
-    values = json.loads(text)
-    metrics = values["metrics"]
-    metrics["source"] = MetricsSource(metrics["source"])
-    metrics["memory_source"] = MemorySource(metrics["memory_source"])
-    metrics["gpus"] = tuple(GpuUse(*gpu) for gpu in metrics["gpus"])
-    return Usage(Metrics(**metrics), Integrals(**values["integrals"]), Progress(**values["progress"]))
+    return _decode_usage(text) if text is not None and text != "{}" else None
 
 
 def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
@@ -202,10 +211,8 @@ def decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
 def _decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
     tenant, node, executor, spec, spec_hash, create_time, priority, state, outcome, attempt, end_time, seq = row[:12]
     tags, metadata = row[12:14]
-    more = json.loads(row[14])
-    stop = more["stop"]
-    wait = more.get("wait")  # not in rows of before retries were built
-    target = more.get("target")  # not in rows of before attaching was built
+    more = _decode_detail(row[14])
+    stop, wait, target = more.stop, more.wait, more.target
     return Task(
         token=row[15],
         spec=decode_spec(spec),
@@ -214,32 +221,32 @@ def _decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         tenant=intern(tenant),
         node=intern(node),
         executor=intern(executor),
-        idempotency_key=more["key"],
+        idempotency_key=more.key,
         tags=decode_map(tags),
         metadata=decode_map(metadata),
         priority=priority,
         state=State(state),
         outcome=Outcome(outcome),
         attempt=attempt,
-        retries_used=more["retries_used"],
-        queued_time=more["queued_time"],
-        incarnation=more["incarnation"],
-        boot_id=intern(more["boot_id"]),
-        launch_time=more["launch_time"],
-        start_time=more["start_time"],
+        retries_used=more.retries_used,
+        queued_time=more.queued_time,
+        incarnation=more.incarnation,
+        boot_id=intern(more.boot_id),
+        launch_time=more.launch_time,
+        start_time=more.start_time,
         end_time=end_time,
-        gone_time=more["gone_time"],
-        pid=more["pid"],
-        exit_code=more["exit_code"],
-        exit_signal=more["exit_signal"],
-        exit_message=more["exit_message"],
+        gone_time=more.gone_time,
+        pid=more.pid,
+        exit_code=more.exit_code,
+        exit_signal=more.exit_signal,
+        exit_message=more.exit_message,
         stop=StopOrder(Cause(stop[0]), *stop[1:]) if stop else None,
         wait=Wait(*wait) if wait else None,
-        unkillable_pids=tuple(more["unkillable"]),
-        gpus=tuple(more.get("gpus", ())),
+        unkillable_pids=more.unkillable,
+        gpus=more.gpus,
         target=Target(*target) if target else None,
         usage=decode_usage(row[16]),
-        earlier=_integrals(more["earlier"]),
-        tariff=_tariff(more["tariff"]),
+        earlier=_integrals(more.earlier),
+        tariff=_tariff(more.tariff),
         seq=seq,
     )

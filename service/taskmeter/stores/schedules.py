@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, fields
 from typing import Any
 
 import apsw
+from msgspec.structs import asdict
 
 from taskmeter.core.ports import Codec
 from taskmeter.model.schedule import MissedRuns, Overlap, Schedule, Timing
@@ -49,7 +49,7 @@ class SqliteSchedules:
 def detail_of(schedule: Schedule) -> dict[str, Any]:
     """Return all but tenant, name and spec, for JSON."""
     columns = {"tenant", "name", "spec"}
-    detail = {field.name: getattr(schedule, field.name) for field in fields(schedule) if field.name not in columns}
+    detail = {name: value for name, value in asdict(schedule).items() if name not in columns}
     detail["timing"] = asdict(schedule.timing)
     return detail
 

@@ -9,10 +9,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from taskmeter.executors import taskdir
 from taskmeter.executors.taskdir import ExitKind, Stage

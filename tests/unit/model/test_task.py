@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
-
 import pytest
+from msgspec.structs import asdict
 
 from taskmeter.model.ids import TOKEN_RANDOM_LENGTH, is_token, new_incarnation, new_token
 from taskmeter.model.state import State
@@ -14,17 +13,14 @@ from taskmeter.model.usage import Integrals, Tariff
 TASK = Task(token="t", spec=TaskSpec(argv=("true",)), spec_hash=b"h", create_time=1.5, tags={"a": "b"})
 
 
-def test_evolve_is_replace_but_for_its_speed() -> None:
+def test_a_change_is_a_copy_in_which_all_else_is_the_same() -> None:
     changed = TASK.evolve(state=State.RUNNING, pid=7)
-    assert changed == replace(TASK, state=State.RUNNING, pid=7)
-    assert hash(type(changed)) == hash(Task) and TASK.state is State.NONE
-    assert all(
-        getattr(changed, field.name) == getattr(TASK, field.name) for field in fields(Task) if field.name not in ("state", "pid")
-    )
+    assert asdict(changed) == {**asdict(TASK), "state": State.RUNNING, "pid": 7}
+    assert TASK.state is State.NONE
 
 
 def test_a_task_cannot_be_changed_nor_given_other_fields() -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         TASK.pid = 3  # type: ignore[misc]
     with pytest.raises(TypeError, match="colour"):
         TASK.evolve(colour="red")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from taskmeter.model.key import NO_QUOTAS, Key, Quotas, Rate, Scope
 from taskmeter.rpc.convert.checks import Checks
@@ -17,8 +18,7 @@ MAX_CALLS_PER_SECOND = 1e6
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRequest:
+class KeyRequest(Struct, frozen=True):
     """What of a CreateKeyRequest is not taken as it stands."""
 
     scopes: frozenset[Scope]
@@ -44,7 +44,7 @@ def key_request(request: pb.CreateKeyRequest) -> KeyRequest:
                 checks.add(f"scopes[{index}]", f"must be one of {names}")
     checks.seconds("lifetime_seconds", request.lifetime_seconds)
     limits: dict[str, int] = {}
-    for name in Quotas.__slots__:
+    for name in Quotas.__struct_fields__:
         if request.quotas.HasField(name):
             limits[name] = getattr(request.quotas, name)
             checks.count(f"quotas.{name}", limits[name])
@@ -71,7 +71,7 @@ def key_to_message(key: Key) -> pb.Key:
         revoke_time=key.revoke_time,
     )
     if key.quotas != NO_QUOTAS:
-        limits = {name: getattr(key.quotas, name) for name in Quotas.__slots__}
+        limits = {name: getattr(key.quotas, name) for name in Quotas.__struct_fields__}
         message.quotas.CopyFrom(pb.KeyQuotas(**{name: value for name, value in limits.items() if value is not None}))
     if key.rate is not None:
         message.rate.calls_per_second, message.rate.burst_count = key.rate.calls_per_second, key.rate.burst

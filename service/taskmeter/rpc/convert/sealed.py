@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from taskmeter.model.task import TaskSpec
 from taskmeter.v1 import task_pb2

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
+from msgspec.structs import replace
 
 from taskmeter.errors import NotBuiltError
 from taskmeter.model.queue import DEFAULT_QUEUE
