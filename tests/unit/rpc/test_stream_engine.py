@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from taskmeter.core.ports import Block
 from taskmeter.errors import TaskmeterError
 from taskmeter.rpc import backlog, fanout, stream_events
 from tests.unit.rpc.followers import World
@@ -169,7 +170,7 @@ async def test_a_huge_backlog_starves_neither_other_streams_nor_calls(world: Wor
     world.service.hub.on_block = on_block
     await world.say(task)
     async with asyncio.timeout(10):
-        while not new.seqs:  # turn by turn: between two looks of a clock the first could have got it all
+        while not new.seqs:  # noqa: ASYNC110  # turn by turn: between two looks of a clock it could get it all
             await asyncio.sleep(0)
     assert len(behind.seqs) - published[0] < 100, "the other has the newest before the first had much of its backlog meanwhile"
     await wait_until_async(lambda: len(behind.seqs) == 5002, "it gets all in the end")
