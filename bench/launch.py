@@ -8,6 +8,8 @@ spawned. All sides so do the same job to the same end; what ours do beyond it is
 - `launcher`: `metercore.launch` as the daemon drives it. An attempt directory with its records on disk, and a shim that outlives
   the parent, reaps the whole tree and makes the exit record durable; its exit code is read from that record. Without cgroups,
   which asyncio has not either.
+- `floor`, `floor, twice`: `floor.c`, which spawns in C and writes nothing down; and the same with a process between that outlives
+  the parent, which no launcher of supervised tasks can be cheaper than.
 - `daemon`: StartTask and WaitTask against a real daemon: authentication, two durable commits and more, cgroups, metering, a
   bill. Its parent is the daemon; clients are not counted.
 
@@ -142,6 +144,29 @@ async def parent(side: str, ballast_gib: int) -> None:
             print(json.dumps(found), flush=True)
 
 
+class Floor:
+    """The floor with or without a process between; it has neither a loop nor ballast."""
+
+    def __init__(self, program: Path, *more: str) -> None:
+        self._program, self._more = program, more
+
+    def round(self, count: int, concurrency: int) -> tuple[float, float, float]:
+        """As `Parent.round`."""
+        command = [str(self._program), str(count), str(concurrency), *self._more]
+        seconds, cpu = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+        return seconds, cpu, cpu
+
+    def close(self) -> None:
+        pass
+
+
+def floors(directory: Path) -> dict[str, Floor]:
+    """Build the floor; static, as the shim is."""
+    program = directory / "floor"
+    subprocess.run(["cc", "-O2", "-static", "-o", program, Path(__file__).with_name("floor.c")], check=True)
+    return {"floor": Floor(program), "floor, twice": Floor(program, "shim")}
+
+
 class Parent:
     """A side with its ballast, in a process of its own."""
 
@@ -206,10 +231,12 @@ def _row(side: str, values: list[Found], base: list[Found]) -> tuple[str, ...]:
 def measure(ballast_gib: int, concurrency: int, rounds: int) -> None:
     """Compare all sides in turns and print a table."""
     count = LAUNCHES[concurrency]
-    parents = {side: Parent(side, ballast_gib) for side in SIDES}
+    parents: dict[str, Parent | Floor] = {side: Parent(side, ballast_gib) for side in SIDES}
     found: dict[str, list[Found]] = defaultdict(list)
     try:
         with harness.fresh_directory() as home, Daemon("--max-running", "100", state_dir=home / "state") as daemon:
+            if not ballast_gib:
+                parents |= floors(home)
             for number in range(-1, rounds):
                 sides = [(side, each.round) for side, each in parents.items()]
                 if not ballast_gib:
@@ -236,7 +263,8 @@ def main(arguments: list[str]) -> None:
     for ballast_gib in BALLAST_GIB:
         for concurrency in LAUNCHES:
             measure(ballast_gib, concurrency, rounds)
-    print(f"Target for the launcher: ≥ {MIN_RATE:g}× asyncio's rate, ≥ {MIN_CPU:g}× less of the parent's processor time.")
+    print(f"Wished of the launcher: ≥ {MIN_RATE:g}× asyncio's rate, ≥ {MIN_CPU:g}× less of the parent's processor time.")
+    print("The second floor says how much of that a supervised launch can have; ours also makes seven durable records.")
 
 
 if __name__ == "__main__":

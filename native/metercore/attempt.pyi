@@ -21,3 +21,6 @@ def open_owner(directory: bytes) -> tuple[int, int]:
     The lock is asked again after the pidfd was opened, so the descriptor is of the holder even if pids are recycled fast.
     Raises OSError when that cannot be found out (EMFILE): it must not be taken for "nobody".
     """
+
+def tell(pidfd: int) -> None:
+    """Have a shim read its orders; nothing if it has ended. Raises OSError if `pidfd` is not a process's."""

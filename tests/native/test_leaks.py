@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from metercore import bpf, btf, cgroup, clock, descriptors, limit, procfs
-from metercore.attempt import on_read, open_owner, read_records
+from metercore.attempt import on_read, open_owner, read_records, tell
 from metercore.backend import examine, name_of, source_of
 from metercore.counter import Counter
 from metercore.crc import crc32
@@ -259,7 +259,7 @@ def accounts(directory: Path) -> None:
     settle_files(str(directory / "none"))
 
 
-@case("attempt.read_records", "attempt.open_owner", "attempt.on_read")
+@case("attempt.read_records", "attempt.open_owner", "attempt.on_read", "attempt.tell")
 def records(directory: Path) -> None:
     for name in ("claim", "exit", "pid", "gone", "lock"):
         (directory / name).write_bytes(b"x" * 4096)
@@ -269,6 +269,7 @@ def records(directory: Path) -> None:
     open_owner(os.fsencode(directory))
     open_owner(os.fsencode(directory / "none"))
     failing(read_records, os.fsencode(directory / "lock"))
+    failing(tell, -1)
 
 
 @case("paths.open_beneath")

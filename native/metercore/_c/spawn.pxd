@@ -23,6 +23,7 @@ cdef extern from "<pthread.h>" nogil:
 
 
 cdef extern from "<signal.h>" nogil:
+    int SIGRTMIN
     ctypedef struct sigset_t:
         pass
     int sigfillset(sigset_t *signals)
@@ -99,6 +100,7 @@ cdef extern from "<fcntl.h>" nogil:
 
 cdef extern from "<sys/syscall.h>" nogil:
     long SYS_pidfd_open
+    long SYS_pidfd_send_signal
 
 
 cdef extern from "taskdir.h" nogil:

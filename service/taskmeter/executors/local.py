@@ -18,7 +18,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from metercore.attempt import open_owner, read_records
+from metercore.attempt import open_owner, read_records, tell
 from metercore.launch import LAUNCH, REMOVE_CGROUPS, STEPS, Launcher
 from taskmeter import failpoints
 from taskmeter.core.ports import Facts, Found, Gone, Launch, MeterSource, Stored
@@ -37,7 +37,7 @@ from taskmeter.executors.stored import drop_attempt, rewrite_record, stored_atte
 from taskmeter.executors.target import ancestors_of, identify
 from taskmeter.executors.taskdir import ExitKind, ShimStatus, Stage
 from taskmeter.executors.trash import Trash
-from taskmeter.executors.watch import NO_DESCRIPTORS, Watch, Watches, tell
+from taskmeter.executors.watch import NO_DESCRIPTORS, Watch, Watches
 from taskmeter.model.resources import Resources
 from taskmeter.model.task import Attach, Cause
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 
 from msgspec import Struct
 
-from metercore.attempt import open_owner
+from metercore.attempt import open_owner, tell
 from taskmeter.executors.cgroups import Places
 from taskmeter.executors.taskdir import ShimStatus
 
@@ -47,14 +46,6 @@ class Watch(Struct, eq=False):
         """Have the shim read its orders. While it is being spawned it cannot be told; attaching it does that then."""
         if self.pidfd >= 0:
             tell(self.pidfd)
-
-
-def tell(pidfd: int) -> None:
-    """Have a shim read its orders; nothing if it has ended."""
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGRTMIN)
-    except ProcessLookupError:
-        pass
 
 
 class Watches:
