@@ -52,14 +52,11 @@ def bench(
     target: str | None,
     state_dir: str | None,
 ) -> int:
-    r"""Measure how fast the daemon is, here and now, with whatever else it has to do. Takes about 15 s.
+    """Measure how fast the daemon is, here and now, with whatever else it has to do. Takes about 15 s.
 
-    \b
-    PART is one of these, and without any all are measured:
-      status  calls of GetTaskStatus: how many per second, how long each takes
-      start   StartTask: its answer, until the process runs, tasks per second
-      events  from a change of state until streams have told of it
-      stop    Terminate: its answer, until the task has ended
+    Without any PART all four are measured. status: calls of GetTaskStatus, one by one and several in flight. start: StartTask
+    until its answer, and until the process runs, and tasks per second. events: from a change of state until streams have told
+    of it. stop: Terminate until its answer, and until the task has ended.
 
     What is measured is what a client in Python sees, its own time included. The tasks carry a tag of their own and are
     deleted at the end, also after Ctrl-C, which prints what was measured until then.
@@ -135,11 +132,11 @@ class _Run:
         seconds = most_figures(self._parts, self._stream_counts) * self._span
         daemon = f"the daemon at {escape(where)} (version {escape(info.version)}, pid {info.pid})"
         of_them = f", at most {tasks.at_once} at once, all deleted afterwards" if tasks.in_all > 1 else ", deleted afterwards"
-        click.echo(f"measuring {', '.join(self._parts)} of {daemon}", err=True)
-        click.echo(
+        say = console(err=True).print
+        say(f"measuring {', '.join(self._parts)} of {daemon}")
+        say(
             f"for {human.about(seconds)} and a little, with up to {human.plural(tasks.in_all, 'short task', 'short tasks')}"
-            f"{of_them}; what else runs there will feel it",
-            err=True,
+            f"{of_them}; what else runs there will feel it"
         )
 
     async def all(self, target: str | None, state_dir: str | None) -> TaskmeterError | None:
