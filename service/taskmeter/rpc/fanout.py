@@ -3,7 +3,7 @@
 A subscriber is a cursor. Those with the same filter share a feed, which is due when a block of its tokens or its tenant comes.
 A tick wakes the streams of all feeds that are due, a few per turn of the loop, so that calls are served between them, and
 none for a moment while a call that ends work is under way. The next tick comes at once when all was quiet, and under load late
-enough that ticks take half of the time at most: what waits is then sent in fewer, larger messages. Nothing here waits for a
+enough that ticks take two thirds of the time at most: what waits is then sent in fewer, larger messages. Nothing here waits for a
 stream, and nothing is kept for one.
 """
 
@@ -34,11 +34,11 @@ MOST_PIECES = 64
 TICK_SECONDS = 0.002
 """Ticks are at least this far apart, so that under load one message carries many events; an idle hub wakes at once."""
 
-TICK_SPACING = 2.0
+TICK_SPACING = 1.5
 """And so many times the processor time that the last one took."""
 
-STREAMS_PER_TURN = 16
-"""Woken before the loop looks after calls again."""
+STREAMS_PER_TURN = 2
+"""Woken before the loop looks after calls again: a call needs a dozen turns from its arrival to its answer (bench/pacing.py)."""
 
 HOLD_SECONDS = 0.001
 MOST_HOLDS = 5
