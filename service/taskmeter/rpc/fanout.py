@@ -38,7 +38,7 @@ TICK_SPACING = 1.5
 """And so many times the processor time that the last one took."""
 
 STREAMS_PER_TURN = 2
-"""Woken before the loop looks after calls again: a call needs a dozen turns from its arrival to its answer (bench/pacing.py)."""
+"""Woken before the loop looks after calls again; one waits for several turns before its handler begins (bench/pacing.py)."""
 
 HOLD_SECONDS = 0.001
 MOST_HOLDS = 5

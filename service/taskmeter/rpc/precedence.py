@@ -20,7 +20,7 @@ class Precedence:
         self._expected_until = 0.0
 
     def expect(self, path: str) -> None:
-        """A call has arrived, as far as its name; its handler runs two turns of the loop later."""
+        """A call has arrived, as far as its name; its handler runs once its message is there."""
         if path in ENDS_WORK:
             self._expected_until = self._clock() + ARRIVAL_SECONDS
 
