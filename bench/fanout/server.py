@@ -1,11 +1,15 @@
-"""The daemon's store, hub, streams and server in one process that also makes events: `server.py DIRECTORY KEY`; prints "ready".
+"""The daemon's store, hub, streams and server in one process that makes events: `server.py DIRECTORY KEY [unpaced]`.
 
-Nothing of the path from the transaction to the socket is another than the daemon's; only tasks are not run.
+Prints "ready".
+
+Nothing of the path from the transaction to the socket is another than the daemon's; only tasks are not run. `unpaced` is for
+comparison: every stream is woken at once, and the next tick follows without a pause.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,9 +25,11 @@ from taskmeter.core.ports import Change
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.schedules import Schedules
 from taskmeter.core.service import Service
+from taskmeter.daemon import SWITCH_INTERVAL_SECONDS
 from taskmeter.model.event import Event, MetadataChanged
 from taskmeter.model.ids import new_token
 from taskmeter.model.task import Task, TaskSpec
+from taskmeter.rpc import fanout
 from taskmeter.rpc.admin_service import AdminServicer
 from taskmeter.rpc.auth import Authenticator
 from taskmeter.rpc.convert import ProtoCodec
@@ -55,10 +61,35 @@ class StampedStore(SqliteStore):
 
 
 class Nothing:
-    """What stands for executor and meter: no task runs here."""
+    """What stands for executor and meter: tasks can wait and be cancelled here, none runs."""
 
     sizes: Any = None
     gpus: Any = None
+
+    def __init__(self, record: Path) -> None:
+        self._record = record
+
+    def check_limits(self, resources: Any) -> None:
+        """It keeps none."""
+
+    def check_user(self, user: str) -> None:
+        """It knows none."""
+
+    async def prepare(self, token: str, attempt: int, record: bytes) -> None:
+        """A task that never runs needs no directory."""
+
+    def rewrite_record(self, token: str, attempt: int, record: bytes, *, durable: bool = True) -> None:
+        """Write as much as the daemon would; it calls this in a thread."""
+        with self._record.open("wb") as file:
+            file.write(record)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def cancel_unclaimed(self, token: str, attempt: int, incarnation: int, cause: Any) -> bool:
+        return True
+
+    def settle(self, token: str, attempt: int) -> None:
+        """There is nothing of it."""
 
     def version(self, token: str) -> int:
         return 0
@@ -70,11 +101,22 @@ class Nothing:
         return False
 
 
-async def main(directory: str, key: str) -> None:
+def unpace() -> None:
+    """Take the pacing away."""
+    fanout.STREAMS_PER_TURN = 2**31
+    fanout.TICK_SECONDS = 0.0
+    fanout.TICK_SPACING = 0.0
+    fanout.MOST_HOLDS = 0
+
+
+async def main(directory: str, key: str, *switches: str) -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    if "unpaced" in switches:
+        unpace()
     codec = ProtoCodec()
     store = StampedStore(Path(directory) / "bench.db", codec)
-    nothing: Any = Nothing()
-    service = Service(store=store, executor=nothing, meter=nothing, codec=codec, scheduler=Scheduler(1, 10))
+    nothing: Any = Nothing(Path(directory) / "record")
+    service = Service(store=store, executor=nothing, meter=nothing, codec=codec, scheduler=Scheduler(1, 100_000))
     keyring = Keyring(OneKey(key))
     streams = EventStreams(service)
     facts: Any = None

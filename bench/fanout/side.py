@@ -45,17 +45,18 @@ def compile_reader(directory: Path) -> Path:
 class Side:
     """A server process; `open` gives it subscribers."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, *switches: str) -> None:
         self.home = tempfile.TemporaryDirectory(prefix="tm-fanout-")
         self.directory = Path(self.home.name)
         self.program = compile_reader(self.directory)
-        command = [sys.executable, "-m", module, str(self.directory), KEY]
+        command = [sys.executable, "-m", module, str(self.directory), KEY, *switches]
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.server.stdout is not None
         said = self.server.stdout.readline().split()
         assert said[:1] == ["ready"], said
         self.token = said[1] if len(said) > 1 else ""
         harness.pin(self.server.pid, harness.SERVER_CPU)
+        self.opened_count = 0
 
     def subscribers(self, count: int, *, connections: int = 0, stalled: int = 0, request: bytes = b"") -> Subscribers:
         """Open so many streams, by default ten on a connection."""
@@ -83,7 +84,8 @@ class Subscribers:
     def __init__(self, side: Side, count: int, connections: int, stalled: int, request: bytes) -> None:
         self.side = side
         self.count = count
-        self.path = side.directory / "records"
+        side.opened_count += 1
+        self.path = side.directory / f"records-{side.opened_count}"
         socket = str(side.directory / "bench.sock")
         numbers = [str(connections), str(count), str(stalled)]
         command = [str(side.program), socket, KEY, PATH, request.hex(), *numbers, str(self.path)]
@@ -100,13 +102,17 @@ class Subscribers:
         reader_cpu = harness.cpu_seconds(self.process.pid)
         made = self.side.produce(rate, seconds, block)
         reader_cpu = harness.cpu_seconds(self.process.pid) - reader_cpu
-        self.close()
-        return _summary(made, reader_cpu, self.path.read_bytes(), self.count)
+        self.close(keep_records=True)
+        data = self.path.read_bytes()
+        self.path.unlink()
+        return _summary(made, reader_cpu, data, self.count)
 
-    def close(self) -> None:
+    def close(self, *, keep_records: bool = False) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
         assert self.process.wait(30) == 0
+        if not keep_records:
+            self.path.unlink()
 
 
 def _summary(made: dict[str, Any], reader_cpu: float, data: bytes, count: int) -> Found:

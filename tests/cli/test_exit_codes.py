@@ -68,6 +68,11 @@ def test_wait_for_an_unknown_token_is_a_failure_of_ours(shared_daemon):
         ["events", "--until-terminal"],
         ["ls", "--status", "nonsense"],
         ["bill", "--csv", "--json"],
+        ["bench", "nonsense"],
+        ["bench", "--time", "2h"],
+        ["bench", "--streams", "0"],
+        ["bench", "--target", "192.0.2.1:50051"],
+        ["bench", "--remote", "events", "--target", "192.0.2.1:50051"],
         ["serve", "--cgroup", "maybe"],
         ["serve", "--sample-rate", "1000"],
         ["serve", "--config", "/nonexistent"],
@@ -81,10 +86,14 @@ def test_wrong_usage_gives_2(shared_daemon, arguments):
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("verb", ["ls", "status", "watch", "top", "events", "logs", "stop", "retry", "rm", "bill", "submit"])
+@pytest.mark.parametrize(
+    "verb", ["ls", "status", "watch", "top", "events", "logs", "stop", "retry", "rm", "bill", "bench", "submit"]
+)
 def test_without_a_daemon_at_the_given_target_the_code_is_4_and_none_is_started(tmp_path, verb):
     env = clean_environment(TASKMETER_TARGET=f"unix:{tmp_path}/nothing.sock", TASKMETER_STATE_DIR=str(tmp_path / "state"))
-    arguments = {"submit": ["--", "true"], "ls": [], "top": [], "events": [], "bill": []}.get(verb, ["tk_0000000000000000000000"])
+    arguments = {"submit": ["--", "true"], "ls": [], "top": [], "events": [], "bill": [], "bench": []}.get(
+        verb, ["tk_0000000000000000000000"]
+    )
     result = run_cli([verb, *arguments], env)
     assert result.returncode == 4
     assert "nothing.sock" in result.stderr

@@ -30,6 +30,7 @@ VERBS = {
     "bill": "Say what tasks have used and what that costs.",
     "key": "Make, list and revoke keys.",
     "serve": "Run the daemon in the foreground.",
+    "bench": "Measure how fast the daemon is, here and now.",
     "doctor": "Check what works on this machine, and say how to get more.",
 }
 """Verb → its line in the help; the module and the command in it are called like the verb."""

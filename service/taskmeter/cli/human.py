@@ -48,6 +48,14 @@ def span(seconds: float | None) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
 
 
+def brief(seconds: float | None) -> str:
+    """Return how long a call took, with three significant digits: 0 µs, 105 µs, 4.21 ms, 42.1 ms, 1.23 s."""
+    if seconds is None or seconds >= 0.9995:
+        return span(seconds)
+    micros = max(seconds, 0.0) * 1e6
+    return f"{micros:.0f} µs" if micros < 999.5 else f"{_three(micros / 1000)} ms"
+
+
 def about(seconds: float | None) -> str:
     """Return an estimated duration in whole seconds, which is more than it is worth: 9 s, 1 m 11 s."""
     return NOTHING if seconds is None else span(seconds) if seconds >= 59.5 else f"{math.ceil(max(seconds, 0.0))} s"

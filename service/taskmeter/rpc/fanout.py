@@ -1,9 +1,10 @@
 """From the hub to the streams: the newest events natively in memory, one tick for all, bytes joined once for all in step.
 
 A subscriber is a cursor. Those with the same filter share a feed, which is due when a block of its tokens or its tenant comes.
-A tick wakes the streams of all feeds that are due, a few per turn of the loop, so that calls are served between them. The next
-tick comes at once when all was quiet, and under load late enough that ticks take half of the time at most: what waits is then
-sent in fewer, larger messages. Nothing here waits for a stream, and nothing is kept for one.
+A tick wakes the streams of all feeds that are due, a few per turn of the loop, so that calls are served between them, and
+none for a moment while a call that ends work is under way. The next tick comes at once when all was quiet, and under load late
+enough that ticks take two thirds of the time at most: what waits is then sent in fewer, larger messages. Nothing here waits for a
+stream, and nothing is kept for one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from taskmeter.core.hub import Hub
 from taskmeter.core.ports import Block
 from taskmeter.rpc.backlog import Backlog
 from taskmeter.rpc.convert.frame import frame, varint
+from taskmeter.rpc.precedence import Precedence
 from taskmeter.rpc.stream_request import Subscription, resume_token
 
 RING_BYTES = 8 * 2**20
@@ -32,8 +34,15 @@ MOST_PIECES = 64
 TICK_SECONDS = 0.002
 """Ticks are at least this far apart, so that under load one message carries many events; an idle hub wakes at once."""
 
-STREAMS_PER_TURN = 16
-"""Woken before the loop looks after calls again."""
+TICK_SPACING = 1.5
+"""And so many times the processor time that the last one took."""
+
+STREAMS_PER_TURN = 2
+"""Woken before the loop looks after calls again; one waits for several turns before its handler begins (bench/pacing.py)."""
+
+HOLD_SECONDS = 0.001
+MOST_HOLDS = 5
+"""In one tick: calls that end work slow the streams down, but never stop them."""
 
 _SEQ, _RESUME_TOKEN = b"\x18", b"\x22"
 
@@ -112,8 +121,9 @@ class Feed:
 class Fanout:
     """The feeds, and the tick."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, precedence: Precedence) -> None:
         self.hub = hub
+        self._precedence = precedence
         self.ring = EventRing(RING_BYTES)
         self.memory_from_seq = hub.head_seq + 1
         """Nothing before this was ever in memory."""
@@ -127,6 +137,7 @@ class Fanout:
         self._tick_planned = False
         self._tick_begin = self._tick_cpu = 0.0
         self._next_tick = 0.0
+        self._holds_left = 0
         hub.on_block = self.publish
 
     def position(self, seq: int) -> bytes:
@@ -181,6 +192,7 @@ class Fanout:
 
     def _tick(self) -> None:
         self._tick_begin, self._tick_cpu = asyncio.get_running_loop().time(), time.thread_time()
+        self._holds_left = MOST_HOLDS
         due, self._due = self._due, []
         for feed in due:
             self._queue.extend((follower, feed.due_seq - 1) for follower in feed.waiting)
@@ -191,11 +203,15 @@ class Fanout:
     def _turn(self) -> None:
         """Wake some; the loop serves calls before the next ones."""
         queue = self._queue
+        loop = asyncio.get_running_loop()
+        if self._holds_left and self._precedence.claimed:
+            self._holds_left -= 1
+            loop.call_later(HOLD_SECONDS, self._turn)
+            return
         for _ in range(min(STREAMS_PER_TURN, len(queue))):
             follower, seq = queue.popleft()
             follower.skip_to(seq)
             follower.wake()
-        loop = asyncio.get_running_loop()
         if queue:
             loop.call_soon(self._turn)
         else:
@@ -204,7 +220,7 @@ class Fanout:
     def _end_tick(self) -> None:
         """The last ones have written."""
         # Counted in processor time: what others of this machine take from us is no reason to send later still.
-        self._next_tick = self._tick_begin + max(TICK_SECONDS, 2 * (time.thread_time() - self._tick_cpu))
+        self._next_tick = self._tick_begin + max(TICK_SECONDS, TICK_SPACING * (time.thread_time() - self._tick_cpu))
         self._tick_planned = False
         if self._due:
             self._plan()

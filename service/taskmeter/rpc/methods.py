@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
@@ -16,10 +17,12 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from msgspec import Struct
 
+from taskmeter.core.rates import ENDS_WORK
 from taskmeter.errors import NotBuiltError, TaskmeterError
 from taskmeter.rpc.auth import Caller
 from taskmeter.rpc.gate import Gate, tokens_named
 from taskmeter.rpc.open_calls import OpenCall
+from taskmeter.rpc.precedence import Precedence
 from taskmeter.rpc.status import abort
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -88,6 +91,8 @@ class Router(grpc.GenericRpcHandler):
     def __init__(self, gate: Gate, activity: Activity) -> None:
         self._gate = gate
         self._activity = activity
+        self.precedence = Precedence()
+        """Is told of calls that end work; set before methods are added."""
         self._handlers: dict[str, Any] = {}
         self._not_built: Any = grpc.stream_stream_rpc_method_handler(self._refuse)
 
@@ -101,6 +106,7 @@ class Router(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         path: str = handler_call_details.method
+        self.precedence.expect(path)
         handler = self._handlers.get(path)
         if handler is None and path.startswith(PACKAGE_PREFIX):
             return self._not_built
@@ -192,6 +198,7 @@ class Router(grpc.GenericRpcHandler):
 
     def _write(self, path: str, descriptor: MethodDescriptor, parse: Parse, behaviour: Unary) -> Any:
         gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+        first = self.precedence if path in ENDS_WORK else nullcontext()
 
         async def finish(data: bytes, caller: Caller, peer: str) -> Message | bytes:
             tokens: tuple[str, ...] = ()
@@ -206,7 +213,7 @@ class Router(grpc.GenericRpcHandler):
             return answer
 
         async def write(data: bytes, context: Context) -> Message | bytes:
-            with activity:
+            with activity, first:
                 try:
                     caller = gate.enter(path, context)
                     return await asyncio.shield(asyncio.ensure_future(finish(data, caller, context.peer())))

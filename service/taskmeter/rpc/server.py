@@ -59,6 +59,7 @@ class RpcServer:
         streams: EventStreams,
     ) -> None:
         methods = (tasks.methods(), files.methods(), queues.methods(), schedules.methods(), admin.methods())
+        router.precedence = streams.precedence
         for descriptor, found in zip(_SERVICES, methods, strict=True):
             router.add(descriptor, found)
         self._streams = streams

@@ -17,6 +17,7 @@ from taskmeter.rpc.convert.frame import STATUSES, frame, varint
 from taskmeter.rpc.fanout import PIECE_BYTES, Fanout, Feed, Piece
 from taskmeter.rpc.log_chunks import LogChunks
 from taskmeter.rpc.methods import Context
+from taskmeter.rpc.precedence import Precedence
 from taskmeter.rpc.ready_statuses import ReadyStatuses
 from taskmeter.rpc.stream_request import Subscription, resume_token, subscription
 from taskmeter.v1 import task_service_pb2 as pb
@@ -36,7 +37,9 @@ class EventStreams:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._fanout = Fanout(service.hub)
+        self.precedence = Precedence()
+        """To be told of the calls for which all streams stand back."""
+        self._fanout = Fanout(service.hub, self.precedence)
         self._statuses = ReadyStatuses(service)
         self._open: set[_Stream] = set()
         self._sweep_planned = False

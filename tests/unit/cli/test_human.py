@@ -31,6 +31,17 @@ def test_spans(seconds, text):
     assert human.span(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 µs"), (-1, "0 µs"), (0.000105, "105 µs"), (0.0009996, "1.00 ms"), (0.00421, "4.21 ms"), (0.0421, "42.1 ms"),
+        (0.421, "421 ms"), (0.9999, "1.00 s"), (61, "1 m 01 s"), (None, "–"),
+    ],
+)  # fmt: skip
+def test_times_of_calls(seconds, text):
+    assert human.brief(seconds) == text
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (7.9, "0:07"), (723, "12:03"), (3723, "1:02:03")])
 def test_clocks(seconds, text):
     assert human.clock(seconds) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -199,6 +200,30 @@ async def test_the_loop_has_a_turn_between_every_few_streams_of_a_tick(world: Wo
     assert max(steps) <= fanout.STREAMS_PER_TURN
     for each in followers:
         await each.close()
+
+
+async def test_streams_stand_back_for_a_call_that_ends_work_but_not_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "MOST_HOLDS", 1)
+    monkeypatch.setattr(fanout, "HOLD_SECONDS", 0.05)
+    task = await world.add_task()
+    follower = world.follow()
+    await wait_until_async(lambda: follower.messages, "it follows")
+    [feed] = world.streams._fanout._feeds.values()
+    await wait_until_async(lambda: feed.waiting, "it waits")
+    begin = time.monotonic()
+    with world.streams.precedence:
+        await world.say(task)
+        await wait_until_async(lambda: follower.seqs == [2], "it is told while the call is still under way")
+    assert time.monotonic() - begin >= 0.05
+    monkeypatch.setattr(fanout, "MOST_HOLDS", 10**6)
+    with world.streams.precedence:
+        await world.say(task)
+        await wait_until_async(lambda: world.streams._fanout._holds_left < 10**6 - 1, "it is held more than once")
+        assert follower.seqs == [2]
+    await wait_until_async(lambda: follower.seqs == [2, 3], "it is told when the call is over")
+    await follower.close()
 
 
 async def test_statuses_are_conflated_with_the_number_skipped_and_encoded_once_for_all(
