@@ -106,9 +106,20 @@ class Router(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         path: str = handler_call_details.method
         handler = self._handlers.get(path)
-        if handler is None and path.startswith(PACKAGE_PREFIX):
-            return self._not_built
+        if handler is None:
+            return self._not_built if path.startswith(PACKAGE_PREFIX) else None
+        if not self._gate.knows(handler_call_details.invocation_metadata):
+            return self._stranger(path)  # before its request has come: what a stranger sends is not waited for, nor kept
         return handler
+
+    def _stranger(self, path: str) -> Any:
+        async def refuse(_requests: Iterable[bytes], context: Context) -> None:
+            try:
+                self._gate.holder(path, context)
+            except TaskmeterError as error:
+                await abort(context, error)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
     async def _refuse(self, requests: Iterable[bytes], context: Context) -> None:
         try:
