@@ -81,8 +81,15 @@ class Follower(Followed):
     def __init__(self, **where: Any) -> None:
         super().__init__()
         self._where = where
-        self.thread = threading.Thread(target=self._follow, daemon=True)
+        self._error: Exception | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # noqa: BLE001  # whatever it was: `done` raises it
+            self._error = error
 
     def _follow(self) -> None:
         with SyncClient(**self._where, on_disconnect=self.lost) as client:
@@ -92,6 +99,8 @@ class Follower(Followed):
 
     async def done(self) -> None:
         await asyncio.to_thread(self.thread.join, PATIENCE_SECONDS)
+        if self._error is not None:
+            raise self._error
         assert not self.thread.is_alive(), f"it has seen {len(self.events)} events of {self.until}"
 
 
