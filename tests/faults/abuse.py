@@ -31,6 +31,7 @@ from tests.http2 import (
 
 READ = "/taskmeter.v1.TaskService/ListTasks"
 STREAM = "/taskmeter.v1.TaskService/StreamEvents"
+CHECK = "/grpc.health.v1.Health/Check"
 BATCH = 200
 MOST_CONNECTIONS = 4_000
 HUGE_BYTES = 64 << 20
@@ -181,9 +182,9 @@ def oversized_messages(victim: Victim) -> None:
         victim.pour(raw, lambda raw=raw: b"".join(opening(each, block) + data(each, body) for each in raw.stream_ids(8)), 8)  # type: ignore[misc]
 
 
-def unfinished_messages(victim: Victim) -> None:
+def unfinished_messages(victim: Victim, path: str = READ) -> None:
     """Messages just as large as they may be, all of them but for their last byte, on as many calls as will do."""
-    block = encode(headers_of(READ, victim.key))
+    block = encode(headers_of(path, victim.key))
 
     def open_one() -> Raw:
         raw = Raw(victim.target)
@@ -197,6 +198,11 @@ def unfinished_messages(victim: Victim) -> None:
         return raw
 
     victim.hold(open_one, 16)
+
+
+def unfinished_checks(victim: Victim) -> None:
+    """The same with a method that needs no key."""
+    unfinished_messages(victim, CHECK)
 
 
 def silent_connections(victim: Victim) -> None:
@@ -280,6 +286,7 @@ ABUSES: dict[str, Callable[[Victim], None]] = {
         no_preface,
         oversized_messages,
         unfinished_messages,
+        unfinished_checks,
         silent_connections,
         idle_connections,
         hoarded_calls,

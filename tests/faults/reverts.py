@@ -231,7 +231,7 @@ REVERTS = (
         "G10",
         "a stranger's call is refused by its headers, before its request has come",
         "service/taskmeter/rpc/methods.py",
-        "if not self._gate.knows(handler_call_details.invocation_metadata):",
+        "if not self.gate.knows(handler_call_details.invocation_metadata):",
         "if False:",
         "tests/faults/test_http2_abuse.py"
         "::test_g10_calls_are_answered_while_a_client_abuses_the_protocol[unix-unfinished_messages]",

@@ -90,7 +90,7 @@ class Router(grpc.GenericRpcHandler):
     """Finds the handler of a call; a method of our package that is not built answers NOT_BUILT."""
 
     def __init__(self, gate: Gate, activity: Activity) -> None:
-        self._gate = gate
+        self.gate = gate
         self._activity = activity
         self._handlers: dict[str, Any] = {}
         self._not_built: Any = grpc.stream_stream_rpc_method_handler(self._refuse)
@@ -108,14 +108,14 @@ class Router(grpc.GenericRpcHandler):
         handler = self._handlers.get(path)
         if handler is None:
             return self._not_built if path.startswith(PACKAGE_PREFIX) else None
-        if not self._gate.knows(handler_call_details.invocation_metadata):
+        if not self.gate.knows(handler_call_details.invocation_metadata):
             return self._stranger(path)  # before its request has come: what a stranger sends is not waited for, nor kept
         return handler
 
     def _stranger(self, path: str) -> Any:
         async def refuse(_requests: Iterable[bytes], context: Context) -> None:
             try:
-                self._gate.holder(path, context)
+                self.gate.holder(path, context)
             except TaskmeterError as error:
                 await abort(context, error)
 
@@ -123,7 +123,7 @@ class Router(grpc.GenericRpcHandler):
 
     async def _refuse(self, requests: Iterable[bytes], context: Context) -> None:
         try:
-            self._gate.holder("", context)
+            self.gate.holder("", context)
             raise NotBuiltError("this method is not built yet")
         except TaskmeterError as error:
             await abort(context, error)
@@ -140,7 +140,7 @@ class Router(grpc.GenericRpcHandler):
         )
 
     def _stream(self, path: str, descriptor: MethodDescriptor, parse: Parse, write_to: Streaming) -> Any:
-        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+        gate, activity, named = self.gate, self._activity, tokens_named(descriptor)
 
         async def stream(data: bytes, context: Context) -> None:
             with activity:
@@ -170,7 +170,7 @@ class Router(grpc.GenericRpcHandler):
         return stream
 
     def _ready(self, path: str, descriptor: MethodDescriptor, parse: Parse, answer_to: Callable[[Any, Caller], bytes]) -> Any:
-        gate, touch, named = self._gate, self._activity.touch, tokens_named(descriptor)
+        gate, touch, named = self.gate, self._activity.touch, tokens_named(descriptor)
 
         async def ready(data: bytes, context: Context) -> bytes:
             touch()
@@ -187,7 +187,7 @@ class Router(grpc.GenericRpcHandler):
         return ready
 
     def _read(self, path: str, descriptor: MethodDescriptor, parse: Parse, behaviour: Unary) -> Any:
-        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+        gate, activity, named = self.gate, self._activity, tokens_named(descriptor)
 
         async def read(data: bytes, context: Context) -> Message | bytes:
             with activity:
@@ -206,7 +206,7 @@ class Router(grpc.GenericRpcHandler):
         return read
 
     def _write(self, path: str, descriptor: MethodDescriptor, parse: Parse, behaviour: Unary) -> Any:
-        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+        gate, activity, named = self.gate, self._activity, tokens_named(descriptor)
 
         async def finish(data: bytes, caller: Caller, peer: str) -> Message | bytes:
             tokens: tuple[str, ...] = ()

@@ -8,12 +8,13 @@ from urllib.parse import quote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from taskmeter.errors import UnavailableError
 from taskmeter.rpc.admin_service import AdminServicer
 from taskmeter.rpc.file_service import FileServicer
 from taskmeter.rpc.methods import Router
+from taskmeter.rpc.open_methods import OpenMethods
 from taskmeter.rpc.queue_service import QueueServicer
 from taskmeter.rpc.schedule_service import ScheduleServicer
 from taskmeter.rpc.stream_events import EventStreams
@@ -77,10 +78,11 @@ class RpcServer:
         self._files = files
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers((router,))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        open_methods = OpenMethods(router.gate)
+        self._server.add_generic_rpc_handlers((router, open_methods))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, open_methods)
         names = (*(service.full_name for service in _SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), open_methods)
         self.targets: list[str] = []
 
     def listen_unix(self, path: Path) -> None:
