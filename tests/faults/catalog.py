@@ -73,7 +73,7 @@ CATALOG: dict[str, Scenario] = {
         _tests("reconnects", "test_reconnects.py"), 1000, "streams cut at any moment; daemons killed under streams"
     ),
     "storm": Scenario(_tests("storm", "test_reconnect_storm.py"), 1000, "streams that all lose their connection, three times"),
-    "http2": Scenario(_tests("http2", "test_http2_abuse.py"), 10, "abuses of HTTP/2, each for so many quarters of a second"),
+    "http2": Scenario(_tests("http2", "test_http2_abuse.py"), 12, "abuses of HTTP/2, each for so many fifths of a second"),
     "disks": Scenario(_tests("disks", "test_disk_full.py", "test_read_only.py"), 1, "full, bounded, read-only"),
     "descriptors": Scenario(_tests("descriptors", "test_descriptors.py"), 1, "none left"),
     "lost": Scenario(

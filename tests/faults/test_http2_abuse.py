@@ -17,7 +17,7 @@ from tests.faults.test_stalled_subscribers import anonymous_bytes
 from tests.integration.helpers import end_of, start
 from tests.waiting import wait_until
 
-SECONDS = wanted_count(1) * 0.25
+SECONDS = wanted_count(1) * 0.2
 """How long each is done."""
 TASK_COUNT = 60
 UNARY_SECONDS = 0.1

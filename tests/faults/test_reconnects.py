@@ -16,7 +16,7 @@ from tests.faults.size import new_seed, wanted_count
 from tests.proxy import Proxy
 from tests.waiting import wait_until_async
 
-RECONNECT_COUNT = wanted_count(40)
+RECONNECT_COUNT = wanted_count(30)
 KILL_COUNT = max(3, RECONNECT_COUNT // 50)
 CUT_AFTER_SECONDS = (0.0, 0.005, 0.05, 0.15)
 KILL_AFTER_SECONDS = (0.05, 0.6)

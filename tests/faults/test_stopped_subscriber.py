@@ -22,11 +22,11 @@ from tests.faults.test_stalled_subscribers import anonymous_bytes
 from tests.integration.helpers import start
 from tests.waiting import wait_until
 
-KEY_COUNT, VALUE_BYTES = 4, 4000
+KEY_COUNT, VALUE_BYTES = 7, 4000
 EVENT_BYTES = KEY_COUNT * VALUE_BYTES
-RING_COUNT = 600
+RING_COUNT = 320
 """Such events fill what the daemon keeps in memory of the newest ones."""
-MISSED_COUNT = 600
+MISSED_COUNT = 320
 """So many more fill every buffer between it and a client."""
 MOST_BYTES = 8 << 20
 """128 kB, and what a busy daemon's memory varies by."""

@@ -21,8 +21,8 @@ from tests.waiting import wait_until
 EVENTS_PER_TASK = 6
 KEPT_COUNT = 30
 BOUNDED = f"[retention]\ninterval_seconds = 0.1\nevents_max_count = {KEPT_COUNT}\n"
-CHANGE_COUNT = 800
-"""Of 16 kB each: more than fits into a connection's window, its socket, and the 8 MB that the daemon keeps in memory."""
+CHANGE_COUNT = 420
+"""Of 28 kB each: more than fits into a connection's window, its socket, and the 8 MB that the daemon keeps in memory."""
 
 
 @pytest.fixture
