@@ -15,7 +15,7 @@ from taskmeter.errors import LimitError
 from taskmeter.rpc.gate import Context, Gate
 from taskmeter.rpc.status import abort
 
-MOST_STRANGERS = 8
+MOST_STRANGERS = 4
 RETRY_AFTER_SECONDS = 1.0
 
 
