@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 
 import pytest
+from hyperframe.frame import HeadersFrame
 
 from tests.daemon import Daemon, clean_environment
-from tests.faults.abuse import ABUSES, NEED_KEY
+from tests.faults.abuse import ABUSES, NEED_KEY, READ
 from tests.faults.result import ROOT
 from tests.faults.size import wanted_count
 from tests.faults.test_stalled_subscribers import anonymous_bytes
+from tests.http2 import Raw, encode, headers_of, opening
 from tests.integration.helpers import end_of, start
 from tests.waiting import wait_until
 
@@ -23,6 +25,7 @@ TASK_COUNT = 60
 UNARY_SECONDS = 0.1
 SLACK_SECONDS = 1.0
 CALL_SECONDS = 10.0
+REFUSED_SECONDS = 5.0
 MOST_BYTES = 64 << 20
 OF_THE_LIBRARY = {"unfinished_checks": 96 << 20, "oversized_headers": 192 << 20, "endless_headers": 1 << 30}
 """What gRPC 1.85 takes in before it hears of a refusal, and holds of a refused header block; README.md says more."""
@@ -36,6 +39,13 @@ def target(request: pytest.FixtureRequest) -> Iterator[tuple[Daemon, str]]:
         for token in [start(daemon.calls, "true", tags=tags) for _ in range(TASK_COUNT)]:
             end_of(daemon.calls, token)
         yield daemon, next(each for each in daemon.info["grpc"] if each.startswith("unix:") is (request.param == "unix"))
+
+
+@pytest.mark.guarantee("G10")
+def test_g10_a_stranger_is_refused_before_his_request_has_come(shared_daemon: Daemon) -> None:
+    with Raw(shared_daemon.target) as raw:
+        raw.send(opening(1, encode(headers_of(READ))))
+        assert any(isinstance(frame, HeadersFrame) and "END_STREAM" in frame.flags for frame in raw.frames(REFUSED_SECONDS))
 
 
 @pytest.mark.guarantee("G10")

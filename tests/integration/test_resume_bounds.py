@@ -123,7 +123,7 @@ def test_g8_who_lags_behind_what_is_kept_gets_an_error_and_no_gap(bounded: Daemo
         except grpc.RpcError as error:
             failure = Failure(error)
     assert failure is not None and failure.reason == "EVENTS_COMPACTED"
-    assert failure.metadata["first_available_seq"] == str(first)
+    assert int(failure.metadata["first_available_seq"]) >= first
     assert seen == list(range(1, len(seen) + 1))
     assert len(seen) < first - 1
 
