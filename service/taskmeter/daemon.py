@@ -261,7 +261,7 @@ def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile
     """Return the server, which listens but does not serve yet."""
     service, keyring, meter = parts.service, parts.keyring, parts.meter
     tls = _tls(settings)
-    streams = EventStreams(service)
+    streams = EventStreams(service, settings.slow_consumer_seconds)
     facts = ServerFacts(
         version=__version__,
         node=LOCAL_NODE,

@@ -51,6 +51,8 @@ class Settings(Struct, frozen=True):
     """Size of all audit files together; the oldest goes."""
     max_streams: int = 10_000
     """Streams that a key without such a quota may have open."""
+    slow_consumer_seconds: float = 60.0
+    """How long a subscriber may leave a message unread before its stream ends with SLOW_CONSUMER, 1–3600."""
     calls_per_second: float = 0.0
     """Calls that a key without a rate of its own may make on average, the admin key excepted; 0 = no bound."""
     calls_burst: int = 0
@@ -104,6 +106,7 @@ _ENVIRONMENT = (
     "audit",
     "audit_max_bytes",
     "max_streams",
+    "slow_consumer_seconds",
     "calls_per_second",
     "calls_burst",
     "max_running",
@@ -259,5 +262,7 @@ def _check_access(settings: Settings) -> None:
         raise _invalid("calls_burst", "must be from 0 to 1000000")
     if settings.calls_burst and not settings.calls_per_second:
         raise _invalid("calls_burst", "needs calls_per_second")
+    if not 1 <= settings.slow_consumer_seconds <= 3600:
+        raise _invalid("slow_consumer_seconds", "must be from 1 to 3600")
     if settings.max_streams < 1:
         raise _invalid("max_streams", "must be at least 1")

@@ -66,6 +66,14 @@ CATALOG: dict[str, Scenario] = {
     ),
     "database": Scenario(database, 160, "the same in a whole daemon under load"),
     "stalled": Scenario(_tests("stalled", "test_stalled_subscribers.py"), 1000, "subscribers that do not read"),
+    "stopped_subscriber": Scenario(
+        _tests("stopped_subscriber", "test_stopped_subscriber.py"), 1, "SIGSTOP of a subscriber, in time and for too long"
+    ),
+    "reconnects": Scenario(
+        _tests("reconnects", "test_reconnects.py"), 1000, "streams cut at any moment; daemons killed under streams"
+    ),
+    "storm": Scenario(_tests("storm", "test_reconnect_storm.py"), 1000, "streams that all lose their connection, three times"),
+    "http2": Scenario(_tests("http2", "test_http2_abuse.py"), 12, "abuses of HTTP/2, each for so many fifths of a second"),
     "disks": Scenario(_tests("disks", "test_disk_full.py", "test_read_only.py"), 1, "full, bounded, read-only"),
     "descriptors": Scenario(_tests("descriptors", "test_descriptors.py"), 1, "none left"),
     "lost": Scenario(

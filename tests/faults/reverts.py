@@ -195,6 +195,23 @@ REVERTS = (
         "tests/faults/test_sqlite_faults.py::test_g1_g11_random_faults_lose_nothing_acknowledged",
     ),
     Revert(
+        "G8",
+        "the position before the first event is one to resume from",
+        "service/taskmeter/client/resume.py",
+        "if response.seq or response.resume_token:",
+        "if response.seq:",
+        "tests/integration/test_broken_connections.py"
+        "::test_g8_a_stream_that_began_before_the_first_event_misses_none_when_it_is_cut",
+    ),
+    Revert(
+        "G8",
+        "a stream that fell silent goes on over a new connection",
+        "service/taskmeter/client/sync.py",
+        "            if watchdog.fired:\n                self._replace(method, callable_)\n",
+        "",
+        "tests/integration/test_broken_connections.py::test_g8_a_dead_connection_is_noticed_by_its_silence_and_made_again",
+    ),
+    Revert(
         "G9",
         "a process that ended before anybody looked has been RUNNING all the same",
         "service/taskmeter/core/supervisor.py",
@@ -209,6 +226,14 @@ REVERTS = (
         "PIECE_BYTES = 32 * 1024",
         "PIECE_BYTES = 1024 * 1024",
         "tests/faults/test_stalled_subscribers.py::test_g10_subscribers_that_do_not_read_cost_at_most_128_kb_each",
+    ),
+    Revert(
+        "G10",
+        "a stranger's call is refused by its headers, before its request has come",
+        "service/taskmeter/rpc/methods.py",
+        "if not self.gate.knows(handler_call_details.invocation_metadata):",
+        "if False:",
+        "tests/faults/test_http2_abuse.py::test_g10_a_stranger_is_refused_before_his_request_has_come",
     ),
     Revert(
         "G11",

@@ -41,6 +41,8 @@ def test_the_state_directory_is_found_as_other_tools_do(monkeypatch: pytest.Monk
     [
         ({"max_running": 0}, "max_running"),
         ({"max_waiting": -1}, "max_waiting"),
+        ({"slow_consumer_seconds": 0.5}, "slow_consumer_seconds"),
+        ({"slow_consumer_seconds": float("nan")}, "slow_consumer_seconds"),
         ({"sample_rate_hz": 50.0}, "sample_rate_hz"),
         ({"sample_rate_hz": float("nan")}, "sample_rate_hz"),
         ({"cgroup": "maybe"}, "cgroup"),

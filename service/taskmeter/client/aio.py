@@ -18,6 +18,7 @@ from taskmeter.client.backoff import Backoff, Reconnect
 from taskmeter.client.base import (
     DEFAULT_TIMEOUT_SECONDS,
     LEAST_WAIT_SECONDS,
+    MOST_CHANNELS,
     WAIT_SLICE_SECONDS,
     ClientBase,
     Page,
@@ -123,6 +124,7 @@ class Client(ClientBase):
     async def close(self) -> None:
         """Close the connection; running streams end."""
         channels, self._channels, self._calls = self._channels, [], {}
+        self._close_count += 1
         for channel in channels:
             await channel.close()
 
@@ -457,8 +459,11 @@ class Client(ClientBase):
 
     async def _resumable(self, method: Method[Req, Resp], state: Resumable[Req, Resp, T]) -> AsyncGenerator[T, None]:
         reconnect = Reconnect()
+        close_count = self._close_count
         while True:
-            call = self._callable(method, streaming=True)(state.next_request(), metadata=self._metadata)
+            callable_ = self._callable(method, streaming=True)
+            call = callable_(state.next_request(), metadata=self._metadata)
+            silent = False
             try:
                 while True:
                     async with asyncio.timeout(state.silence_seconds):
@@ -478,14 +483,21 @@ class Client(ClientBase):
                     raise
                 problem = failure.broken("the daemon cancelled the stream")
             except TimeoutError:
+                silent = True
                 problem = failure.broken(f"nothing came for {state.silence_seconds:g} s")
             finally:
                 call.cancel()
+            if close_count != self._close_count:
+                raise failure.closed()
             delay = reconnect.delay_seconds(problem, reached=self._reached)
             if delay is None:
                 raise problem
             await self._lost(problem)
+            if silent:
+                await self._replace(method, callable_)
             await asyncio.sleep(delay)
+            if close_count != self._close_count:
+                raise failure.closed()
 
     def _callable(self, method: Method[Req, Resp], *, streaming: bool) -> Any:
         call = self._calls.get(method.path)
@@ -514,6 +526,13 @@ class Client(ClientBase):
             await asyncio.to_thread(self.on_disconnect, error)
         if self._look_again():
             self._calls.clear()
+
+    async def _replace(self, method: Method[Any, Any], used: Any) -> None:
+        """Have a new connection made for what comes next, unless that has happened: gRPC would go on with the dead one."""
+        if self._calls.get(method.path) is used:
+            self._calls.clear()
+        for channel in [self._channels.pop(0) for _ in range(len(self._channels) - MOST_CHANNELS)]:
+            await channel.close()
 
     def _translate(self, error: grpc.aio.AioRpcError) -> TaskmeterError:
         trailers = error.trailing_metadata() or ()

@@ -22,6 +22,11 @@ WAIT_SLICE_SECONDS = 50.0
 MAX_MESSAGE_BYTES = 16 << 20
 """The daemon keeps its answers under 2 MB; other daemons and a little room."""
 
+MOST_CONNECTIONS = 100
+"""Of one client. The daemon takes 100 calls at once on each; gRPC opens the next one when they are used up (gRFC A105)."""
+MOST_CHANNELS = 4
+"""That are kept for the streams on them; a stream on an older one goes on over the newest."""
+
 OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -32,6 +37,9 @@ OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.primary_user_agent", "taskmeter-python"),
+    ("grpc.use_local_subchannel_pool", 1),  # what replaces a dead connection must not find that one again
+    ("grpc.max_connections_per_subchannel_cap", MOST_CONNECTIONS),
+    ("grpc.service_config", f'{{"connectionScaling":{{"maxConnectionsPerSubchannel":{MOST_CONNECTIONS}}}}}'),
 ]
 """A daemon that restarts is back in a fraction of a second; gRPC's own reconnect backoff would wait up to two minutes."""
 
@@ -128,6 +136,8 @@ class ClientBase:
         self.on_disconnect = on_disconnect
         self._reached = False
         """The daemon has answered at least once."""
+        self._close_count = 0
+        """A stream that was begun before the client was closed does not connect again."""
 
     @property
     def endpoint(self) -> Endpoint:

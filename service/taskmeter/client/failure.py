@@ -53,6 +53,11 @@ def broken(why: str) -> errors.UnavailableError:
     return errors.UnavailableError(f"the connection broke: {why}", reason="CONNECTION_BROKEN")
 
 
+def closed() -> errors.UnavailableError:
+    """Build the error of a stream whose client was closed under it."""
+    return broken("this client was closed")
+
+
 def may_reconnect(error: errors.TaskmeterError) -> bool:
     """Tell whether a stream that ended so goes on after reconnecting: nothing was refused, only the connection was lost."""
     return error.reason in _RECONNECT_REASONS or (isinstance(error, errors.LimitError) and error.retry_after_seconds is not None)

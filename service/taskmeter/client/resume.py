@@ -73,7 +73,7 @@ class StreamState:
     def accept(self, response: tasks.StreamEventsResponse) -> Delivery:
         """Take one message in and return what of it is new. Raises `InternalError` when the daemon breaks the order."""
         events = [Event.of(event) for event in self._fresh(response.events)]
-        if response.seq:
+        if response.seq or response.resume_token:  # the position before the first event is 0
             self.seq = max(self.seq, response.seq)
             self.anchored = True
             self.resume_token = response.resume_token if response.seq == self.seq else ""

@@ -17,6 +17,7 @@ from taskmeter.client.backoff import Backoff, Reconnect
 from taskmeter.client.base import (
     DEFAULT_TIMEOUT_SECONDS,
     LEAST_WAIT_SECONDS,
+    MOST_CHANNELS,
     WAIT_SLICE_SECONDS,
     ClientBase,
     Page,
@@ -127,6 +128,7 @@ class SyncClient(ClientBase):
         """Close the connection; running streams end."""
         with self._lock:
             channels, self._channels, self._calls = self._channels, [], {}
+            self._close_count += 1
         for channel in channels:
             channel.close()
 
@@ -440,8 +442,10 @@ class SyncClient(ClientBase):
 
     def _resumable(self, method: Method[Req, Resp], state: Resumable[Req, Resp, T]) -> Iterator[T]:
         reconnect = Reconnect()
+        close_count = self._close_count
         while True:
-            call = self._callable(method, streaming=True)(state.next_request(), metadata=self._metadata)
+            callable_ = self._callable(method, streaming=True)
+            call = callable_(state.next_request(), metadata=self._metadata)
             silence = state.silence_seconds
             with Watchdog(call.cancel, silence) as watchdog:
                 try:
@@ -462,11 +466,17 @@ class SyncClient(ClientBase):
                         problem = failure.broken(f"nothing came for {silence:g} s")
                 finally:
                     call.cancel()
+            if close_count != self._close_count:
+                raise failure.closed()
             delay = reconnect.delay_seconds(problem, reached=self._reached)
             if delay is None:
                 raise problem
             self._lost(problem)
+            if watchdog.fired:
+                self._replace(method, callable_)
             time.sleep(delay)
+            if close_count != self._close_count:
+                raise failure.closed()
 
     def _callable(self, method: Method[Req, Resp], *, streaming: bool) -> Any:
         with self._lock:
@@ -497,6 +507,15 @@ class SyncClient(ClientBase):
         with self._lock:
             if self._look_again():
                 self._calls.clear()
+
+    def _replace(self, method: Method[Any, Any], used: Any) -> None:
+        """Have a new connection made for what comes next, unless that has happened: gRPC would go on with the dead one."""
+        with self._lock:
+            if self._calls.get(method.path) is used:
+                self._calls.clear()
+            old = [self._channels.pop(0) for _ in range(len(self._channels) - MOST_CHANNELS)]
+        for channel in old:
+            channel.close()
 
     def _translate(self, error: grpc.RpcError) -> TaskmeterError:
         call = cast("Any", error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -53,6 +53,14 @@ class Gate:
             self.note(path, caller, context.peer(), error=error)
             raise
         return caller
+
+    def knows(self, metadata: Sequence[tuple[str, Any]] | None) -> bool:
+        """Tell whether a call with these headers carries a key that is good."""
+        try:
+            self._authenticator.holder(metadata)
+        except TaskmeterError:
+            return False
+        return True
 
     def holder(self, path: str, context: Context) -> Caller:
         """Return whose key the call carries, whatever it may do. Raises `AuthenticationError`."""

@@ -89,7 +89,7 @@ class Router(grpc.GenericRpcHandler):
     """Finds the handler of a call; a method of our package that is not built answers NOT_BUILT."""
 
     def __init__(self, gate: Gate, activity: Activity) -> None:
-        self._gate = gate
+        self.gate = gate
         self._activity = activity
         self.precedence = Precedence()
         """Is told of calls that end work; set before methods are added."""
@@ -106,15 +106,26 @@ class Router(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         path: str = handler_call_details.method
-        self.precedence.expect(path)
         handler = self._handlers.get(path)
-        if handler is None and path.startswith(PACKAGE_PREFIX):
-            return self._not_built
+        if handler is None:
+            return self._not_built if path.startswith(PACKAGE_PREFIX) else None
+        if not self.gate.knows(handler_call_details.invocation_metadata):
+            return self._stranger(path)  # before its request has come: what a stranger sends is not waited for, nor kept
+        self.precedence.expect(path)
         return handler
+
+    def _stranger(self, path: str) -> Any:
+        async def refuse(_requests: Iterable[bytes], context: Context) -> None:
+            try:
+                self.gate.holder(path, context)
+            except TaskmeterError as error:
+                await abort(context, error)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
     async def _refuse(self, requests: Iterable[bytes], context: Context) -> None:
         try:
-            self._gate.holder("", context)
+            self.gate.holder("", context)
             raise NotBuiltError("this method is not built yet")
         except TaskmeterError as error:
             await abort(context, error)
@@ -131,7 +142,7 @@ class Router(grpc.GenericRpcHandler):
         )
 
     def _stream(self, path: str, descriptor: MethodDescriptor, parse: Parse, write_to: Streaming) -> Any:
-        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+        gate, activity, named = self.gate, self._activity, tokens_named(descriptor)
 
         async def stream(data: bytes, context: Context) -> None:
             with activity:
@@ -161,7 +172,7 @@ class Router(grpc.GenericRpcHandler):
         return stream
 
     def _ready(self, path: str, descriptor: MethodDescriptor, parse: Parse, answer_to: Callable[[Any, Caller], bytes]) -> Any:
-        gate, touch, named = self._gate, self._activity.touch, tokens_named(descriptor)
+        gate, touch, named = self.gate, self._activity.touch, tokens_named(descriptor)
 
         async def ready(data: bytes, context: Context) -> bytes:
             touch()
@@ -178,7 +189,7 @@ class Router(grpc.GenericRpcHandler):
         return ready
 
     def _read(self, path: str, descriptor: MethodDescriptor, parse: Parse, behaviour: Unary) -> Any:
-        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+        gate, activity, named = self.gate, self._activity, tokens_named(descriptor)
 
         async def read(data: bytes, context: Context) -> Message | bytes:
             with activity:
@@ -197,7 +208,7 @@ class Router(grpc.GenericRpcHandler):
         return read
 
     def _write(self, path: str, descriptor: MethodDescriptor, parse: Parse, behaviour: Unary) -> Any:
-        gate, activity, named = self._gate, self._activity, tokens_named(descriptor)
+        gate, activity, named = self.gate, self._activity, tokens_named(descriptor)
         first = self.precedence if path in ENDS_WORK else nullcontext()
 
         async def finish(data: bytes, caller: Caller, peer: str) -> Message | bytes:

@@ -8,12 +8,13 @@ from urllib.parse import quote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from taskmeter.errors import UnavailableError
 from taskmeter.rpc.admin_service import AdminServicer
 from taskmeter.rpc.file_service import FileServicer
 from taskmeter.rpc.methods import Router
+from taskmeter.rpc.open_methods import OpenMethods
 from taskmeter.rpc.queue_service import QueueServicer
 from taskmeter.rpc.schedule_service import ScheduleServicer
 from taskmeter.rpc.stream_events import EventStreams
@@ -22,17 +23,29 @@ from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2,
 
 STOP_GRACE_SECONDS = 2.0
 
+STREAMS_PER_CONNECTION = 100
+"""What one connection can have waiting for us in front of all others' calls, also when it takes each back at once
+(CVE-2023-44487). A client that has more open needs more connections, or its calls hang; ours opens them by itself."""
+
+MOST_CONNECTIONS = 2_000
+"""Of each listener; one costs about 20 kB, and a descriptor."""
+
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second daemon on the same port must be refused
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),  # spec 512 kB + stdin 1 MiB, with room for a clear error above
     ("grpc.max_metadata_size", 8 * 1024),
-    ("grpc.max_concurrent_streams", 10_000),  # a low limit makes further calls hang silently in the client
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+    ("grpc.http2.max_requests_per_read", 4),  # other connections get their turn in between
+    ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
+    ("grpc.server.max_pending_requests", 4_000),  # beyond, more and more calls are refused as CANCELLED, whoever's they are
+    ("grpc.server.max_pending_requests_hard_limit", 8_000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.http2.max_ping_strikes", 100),
     ("grpc.server_handshake_timeout_ms", 2_000),
 )
 
@@ -66,10 +79,11 @@ class RpcServer:
         self._files = files
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers((router,))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        open_methods = OpenMethods(router.gate)
+        self._server.add_generic_rpc_handlers((router, open_methods))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, open_methods)
         names = (*(service.full_name for service in _SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), open_methods)
         self.targets: list[str] = []
 
     def listen_unix(self, path: Path) -> None:

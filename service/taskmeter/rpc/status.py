@@ -8,6 +8,7 @@ import logging
 import math
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -88,5 +89,18 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
     if isinstance(error, asyncio.CancelledError):
         raise error
     shown = translate(error)
-    details = rpc_status(shown).SerializeToString()
-    await context.abort(getattr(grpc.StatusCode, shown.code), cut(shown.message, MESSAGE_BYTES), ((DETAILS_KEY, details),))
+    details = ((DETAILS_KEY, rpc_status(shown).SerializeToString()),)
+    try:
+        await context.abort(getattr(grpc.StatusCode, shown.code), cut(shown.message, MESSAGE_BYTES), details)
+    except grpc.aio.AbortError as aborted:
+        task = asyncio.current_task()
+        if task is not None:
+            task.add_done_callback(partial(_untie, aborted))
+        raise
+
+
+def _untie(aborted: BaseException, _task: object) -> None:
+    """Let a refused call go at once. gRPC keeps the error in the call, and the error's frames keep the call: until the next
+    collection of garbage each would hold its headers, and with them whatever arrived in the same read from its connection.
+    """
+    aborted.__traceback__ = aborted.__context__ = None

@@ -35,8 +35,10 @@ _NO_PIECE = Piece(b"", 0, 0, ())
 class EventStreams:
     """All open streams; ends them when the daemon goes, and those that nobody reads."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, slow_consumer_seconds: float = SLOW_CONSUMER_SECONDS) -> None:
+        """Keep a stream whose subscriber does not read for `slow_consumer_seconds`."""
         self._service = service
+        self.slow_consumer_seconds = slow_consumer_seconds
         self.precedence = Precedence()
         """To be told of the calls for which all streams stand back."""
         self._fanout = Fanout(service.hub, self.precedence)
@@ -67,7 +69,7 @@ class EventStreams:
         if task is not None:
             task.uncancel()
         return AbortedError(
-            f"this subscriber did not read for {SLOW_CONSUMER_SECONDS:g} s; resume at seq {stream.written_seq + 1}",
+            f"this subscriber did not read for {self.slow_consumer_seconds:g} s; resume at seq {stream.written_seq + 1}",
             metadata={
                 "seq": str(stream.written_seq),
                 "resume_token": resume_token(self._service.store.store_id, stream.written_seq),
@@ -81,7 +83,7 @@ class EventStreams:
     def _sweep(self) -> None:
         """End streams whose last message has been on its way for too long. One look at all costs less than a timer for each."""
         self._sweep_planned = False
-        before = asyncio.get_running_loop().time() - SLOW_CONSUMER_SECONDS
+        before = asyncio.get_running_loop().time() - self.slow_consumer_seconds
         for stream in self._open:
             if 0.0 < stream.write_begin < before:
                 stream.give_up()

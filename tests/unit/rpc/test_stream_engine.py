@@ -79,7 +79,7 @@ async def test_g8_what_is_compacted_before_a_stream_came_to_it_ends_the_stream(
 async def test_g8_g10_who_does_not_read_is_ended_with_aborted_and_told_where_to_resume(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_events, "SLOW_CONSUMER_SECONDS", 0.05)
+    world.streams.slow_consumer_seconds = 0.05
     monkeypatch.setattr(stream_events, "SWEEP_SECONDS", 0.01)
     task = await world.add_task()
     follower, other = world.follow(from_seq=1), world.follow(from_seq=1)
