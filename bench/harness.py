@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import platform
+import resource
 import shutil
+import socket
 import statistics
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -104,3 +108,40 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         print("| " + " | ".join(map(str, row)) + " |")
     print()
     sys.stdout.flush()
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse what the benchmarks have in common: `[PART …] [--quick] [--seed N]` as `chosen`, `quick` and `seed`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("chosen", nargs="*", metavar="PART", help="only these parts")
+    parser.add_argument("--quick", action="store_true", help="small and short, to see that it runs")
+    parser.add_argument("--seed", type=int, default=1, help="of the order of turns")
+    return parser.parse_args(arguments)
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    """Tell whether somebody listens on a port of the loopback."""
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def debian(package: str) -> str:
+    """Return the version of a Debian package, or nothing."""
+    try:
+        done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout if not done.returncode else ""
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process, and what it starts, open as many files as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
