@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import socket
 import statistics
 import struct
@@ -19,12 +20,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 SERVER_CPU = 0
 CLIENT_CPU = 1
+QUICK = bool(os.environ.get("BENCH_QUICK"))
+"""Set by `run.py --quick`: small and short, to see that everything runs; figures mean nothing."""
+T = TypeVar("T")
 
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x00020000
 """FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_TOPDIR_FL of linux/fs.h."""
+
+
+def full(size: T, *, quick: T) -> T:
+    """Return how much is measured, or how much is enough to see that it runs."""
+    return quick if QUICK else size
 
 
 @contextmanager
@@ -97,6 +107,8 @@ def heading(question: str) -> None:
     machine = f"{len(os.sched_getaffinity(0))} × {model} · Linux {platform.release()} · Python {platform.python_version()}"
     versions = ", ".join(f"{name} {version(name)}" for name in ("taskmeter", "grpcio", "protobuf"))
     print(f"# {question}\n")
+    if QUICK:
+        print("**A quick run: figures mean nothing.**\n")
     print(f"{time.strftime('%Y-%m-%d %H:%M')} · {machine} · {versions}\n")
 
 
@@ -114,8 +126,9 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse what the benchmarks have in common: `[PART …] [--quick] [--seed N]` as `chosen`, `quick` and `seed`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("chosen", nargs="*", metavar="PART", help="only these parts")
-    parser.add_argument("--quick", action="store_true", help="small and short, to see that it runs")
+    parser.add_argument("--quick", action="store_true", default=QUICK, help="small and short, to see that it runs")
     parser.add_argument("--seed", type=int, default=1, help="of the order of turns")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind, so that nothing is left running
     return parser.parse_args(arguments)
 
 

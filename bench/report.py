@@ -1,6 +1,6 @@
 """Makes one report of what is in bench/results/: report.md, report.html with its plots inside, and the plots as files.
 
-Families of results (NAME-PART.json) become one section each, with verdicts first; what other benchmarks printed (NAME.md) follows.
+Families of results (NAME-PART.json) become one section each, verdicts first; what other benchmarks printed (NAME.md) follows.
 `python -m bench.report` makes it anew of what is there.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench import plot
-from bench.results import DIRECTORY, Cell, Column, Result, load
+from bench.results import Cell, Column, Result, directory_of, load
 
 TITLE = "What Taskmeter costs, beside what others do"
 _STYLE = """
@@ -21,7 +21,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5em; border-top: 2px solid #d5dae3; padding-top: .8em; }
 table { border-collapse: collapse; margin: 1em 0; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { border: 1px solid #d5dae3; padding: .25em .6em; text-align: left; } th { background: #f1f4f9; }
-tr:nth-child(even) td { background: #fafbfd; } svg { max-width: 100%; height: auto; } code { background: #f1f4f9; padding: 0 .2em; }
+tr:nth-child(even) td { background: #fafbfd; } svg { max-width: 100%; height: auto; }
+code { background: #f1f4f9; padding: 0 .2em; }
 """
 _WORDS = {True: "met", False: "**missed**", None: "not judged"}
 
@@ -56,7 +57,10 @@ def tables_of(result: Result) -> Iterator[str]:
     header = ["", *itertools.chain.from_iterable(_heads(column) for column in result.columns)]
     for values, cells in _groups(result):
         base = next((cell for cell in cells if cell["side"] == result.base), None)
-        rows = [[cell["side"], *itertools.chain.from_iterable(_shown(column, cell, base) for column in result.columns)] for cell in cells]
+        rows = [
+            [cell["side"], *itertools.chain.from_iterable(_shown(column, cell, base) for column in result.columns)]
+            for cell in cells
+        ]
         yield f"### {', '.join(values)}\n\n" + table(header, rows)
 
 
@@ -93,17 +97,19 @@ def markdown_of(result: Result, plots: Iterable[str] = ()) -> str:
         parts.append("Not measured: " + "; ".join(f"{side} ({why})" for side, why in result.missing.items()) + ".\n")
     parts += [*plots, *tables_of(result)]
     for title, functions in result.profiles.items():
-        parts.append(f"### Profile: {title}\n\n" + table(["innermost function", "share"], ((f"`{f}`", f"{s:.1%}") for f, s in functions)))
+        parts.append(
+            f"### Profile: {title}\n\n" + table(["innermost function", "share"], ((f"`{f}`", f"{s:.1%}") for f, s in functions))
+        )
     seed = f" · seed {result.seed}" if result.seed is not None else ""
     quick = "**A quick run: figures mean nothing.** " if result.quick else ""
     parts.append(quick + " · ".join(f"{name} {value or 'missing'}" for name, value in result.environment.items()) + seed + "\n")
     return "\n".join(part for part in parts if part)
 
 
-def families() -> list[Result]:
+def families(directory: Path) -> list[Result]:
     """Read all results; parts of one question become one."""
     found: dict[str, Result] = {}
-    for path in sorted(DIRECTORY.glob("*.json"), key=_order):
+    for path in sorted(directory.glob("*.json"), key=_order):
         part = load(path)
         name = part.name.partition("-")[0]
         if name not in found:
@@ -135,24 +141,25 @@ def _order(path: Path) -> tuple[str, int, str]:
     return name, int(part) if part.isdecimal() else 0, part
 
 
-def write() -> list[Path]:
-    """Write both reports; return where they are."""
-    results = families()
+def write(directory: Path) -> list[Path]:
+    """Write both reports of what is in a directory; return where they are."""
+    results = families(directory)
     drawn = {f"{result.name}-{each.key}": plot.lines(result, each) for result in results for each in result.plots}
     drawn = {name: svg for name, svg in drawn.items() if svg}
     for name, svg in drawn.items():
-        (DIRECTORY / f"{name}.svg").write_text(svg)
+        (directory / f"{name}.svg").write_text(svg)
     parts = [f"# {TITLE}\n", *_summary(results)]
     for result in results:
-        links = (f"![{each.title}]({result.name}-{each.key}.svg)\n" for each in result.plots if f"{result.name}-{each.key}" in drawn)
+        links = (
+            f"![{each.title}]({result.name}-{each.key}.svg)\n" for each in result.plots if f"{result.name}-{each.key}" in drawn
+        )
         parts.append(markdown_of(result, links))
-    for path in sorted(DIRECTORY.glob("*.md")):
-        if path.name != "report.md":
-            parts.append(path.read_text().replace("\n## ", "\n### ").replace("# ", "## ", 1))
+    others = (path.read_text() for path in sorted(directory.glob("*.md")) if path.name != "report.md")
+    parts += (text.replace("\n## ", "\n### ").replace("# ", "## ", 1) for text in others)
     text = "\n".join(parts)
-    made = [DIRECTORY / "report.md", DIRECTORY / "report.html"]
+    made = [directory / "report.md", directory / "report.html"]
     made[0].write_text(text)
-    made[1].write_text(_html(text))
+    made[1].write_text(_html(text, directory))
     return made
 
 
@@ -164,20 +171,23 @@ def _summary(results: list[Result]) -> Iterator[str]:
         yield "No plots: `pip install taskmeter[plot]` brings matplotlib.\n"
 
 
-def _html(text: str) -> str:
+def _html(text: str, directory: Path) -> str:
     """Return one page with everything in it."""
     import markdown
 
     body = markdown.markdown(text, extensions=["tables"])
-    for path in DIRECTORY.glob("*.svg"):
+    for path in directory.glob("*.svg"):
         svg = path.read_text()
         for alt in plot.titles(body, path.name):
             body = body.replace(f'<img alt="{alt}" src="{path.name}" />', svg[svg.index("<svg") :])
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{TITLE}</title><style>{_STYLE}</style>\n{body}\n</html>\n'
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{TITLE}</title><style>{_STYLE}</style>\n{body}\n</html>\n'
+    )
 
 
 if __name__ == "__main__":
-    if not DIRECTORY.exists():
-        sys.exit("there is nothing in bench/results/")
-    for written in write():
+    found = directory_of(quick="--quick" in sys.argv)
+    if not found.exists():
+        sys.exit(f"there is nothing in {found}")
+    for written in write(found):
         print(written)

@@ -12,9 +12,10 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,9 @@ class Result:
     def save(self) -> Path:
         """Keep it, and return where."""
         self.environment = {**environment(), **self.environment}
-        DIRECTORY.mkdir(exist_ok=True)
-        path = DIRECTORY / f"{self.name}.json"
+        directory = directory_of(quick=self.quick)
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{self.name}.json"
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
         return path
 
@@ -98,7 +100,9 @@ class Result:
                 return list(cell.get(key, []))
         return []
 
-    def judge(self, target: str, values: Iterable[float], met: Callable[[float], bool], form: str = ".2f") -> Verdict:
+    def judge(
+        self, target: str, values: Iterable[float], *, least: float = -inf, most: float = inf, form: str = ".2f"
+    ) -> Verdict:
         """Hold the median of some figures against a target; small runs are not judged."""
         found = list(values)
         if not found:
@@ -106,9 +110,14 @@ class Result:
         else:
             median = statistics.median(found)
             shown = f"{median:{form}} ({min(found):{form}} to {max(found):{form}}, n={len(found)})"
-            verdict = Verdict(target, shown, None if self.quick else met(median))
+            verdict = Verdict(target, shown, None if self.quick else least <= median <= most)
         self.verdicts.append(verdict)
         return verdict
+
+
+def directory_of(*, quick: bool) -> Path:
+    """Return where results are kept: quick ones by themselves, because they mean nothing."""
+    return DIRECTORY / "quick" if quick else DIRECTORY
 
 
 def load(path: Path) -> Result:

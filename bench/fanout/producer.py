@@ -2,8 +2,8 @@
 
 `produce EVENTS_PER_SECOND SECONDS BLOCK_EVENTS`: at a steady pace, or as fast as it goes if the pace is 0; answers with JSON
 {"cpu_seconds", "producer_seconds", "seconds", "events", "marks", "committed"}. `cpu_seconds` is the server's, `producer_seconds`
-this process's where the server is another one. A mark is [last seq, monotonic ns at which the block was handed over]; where events
-carry that time themselves there are none. `committed` is the same for the time at which it was on disk, where that is known.
+this process's where the server is another one. A mark is [last seq, monotonic ns at which the block was handed over]; where
+events carry that time themselves there are none. `committed` is the same for the time at which it was on disk, if that is known.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -113,7 +112,9 @@ class Subscribers:
         self.count = count
         self.path = side.directory / "records"
         numbers = [str(connections), str(count), str(stalled)]
-        command = [str(side.program), side.protocol, side.address, *numbers, str(self.path), KEY, request.hex()]
+        command = [str(side.program), side.protocol, side.address, *numbers, str(self.path)]
+        if side.protocol == "grpc":
+            command += [KEY, request.hex()]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             harness.pin(self.process.pid, harness.CLIENT_CPU)

@@ -73,7 +73,12 @@ def run(questions: list[str], plots: Path | None, *, quick: bool) -> None:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.meter", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(QUESTIONS))
-    parser.add_argument("--quick", action="store_true", help="small and short, to see that it runs; leaves no plots by itself")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        default=harness.QUICK,
+        help="small and short, to see that it runs; leaves no plots by itself",
+    )
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="where plots are left, bench/results/ by itself")
     options = parser.parse_args(argv)
     unknown = set(options.questions) - set(QUESTIONS)

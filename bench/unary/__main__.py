@@ -1,7 +1,7 @@
 """How many status calls does one core answer, and how soon? `python -m bench.unary [unix|tcp|tls …] [--quick] [--seed N]`.
 
-All servers of a transport run all the time, pinned to one core, and are asked in turns, in an order of chance, by h2load on another
-core. A round is as many calls as the server answers in a second. Leaves bench/results/unary-TRANSPORT.json.
+All servers of a transport run all the time, pinned to one core, and are asked in turns, in an order of chance, by h2load on
+another core. A round is as many calls as the server answers in so many seconds. Leaves bench/results/unary-TRANSPORT.json.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ LEAST_CALLS = 1_000
 TARGET = 1.35
 AT = 50
 """In flight, for the target."""
+
+ABOUT = (
+    "{rounds} rounds of {seconds:g} s per server and number in flight, in turns in an order of chance; over {connections} "
+    "connections where more than one is in flight. Every answer is checked by its size, and one by its status before. The "
+    "generator's share says who waited for whom: near 1 it was the bottleneck."
+)
 
 
 def ask(server: Server, calls: int, in_flight: int, work: Path) -> dict[str, float]:
@@ -55,7 +61,9 @@ def measure(result: Result, transport: str, chance: random.Random, rounds: int, 
                 calls = {}
                 for server in running:  # the first calls warm, and tell how many make a round
                     ask(server, LEAST_CALLS, in_flight, work)
-                    calls[server] = max(LEAST_CALLS, round(ask(server, LEAST_CALLS, in_flight, work)["calls_per_second"] * seconds))
+                    calls[server] = max(
+                        LEAST_CALLS, round(ask(server, LEAST_CALLS, in_flight, work)["calls_per_second"] * seconds)
+                    )
                 for _ in range(rounds):
                     for server in chance.sample(running, len(running)):
                         for key, value in ask(server, calls[server], in_flight, work).items():
@@ -71,7 +79,7 @@ def judge(result: Result, transport: str, running: list[Server], work: Path) -> 
     verdict = result.judge(
         f"{transport}, {AT} in flight: at least {TARGET} × the calls of an asyncio handler that builds per call",
         ratios(mine, base),
-        lambda found: found >= TARGET,
+        least=TARGET,
     )
     if verdict.met is False:
         server = next(each for each in running if each.name == OURS)
@@ -90,11 +98,7 @@ def main(arguments: list[str]) -> None:
         result = Result(
             f"unary-{transport}",
             "How many status calls does one core answer, and how soon?",
-            [
-                f"{rounds} rounds of {seconds:g} s per server and number in flight, in turns in an order of chance; over "
-                f"{load.CONNECTIONS} connections where more than one is in flight. Every answer is checked by its size, and one by "
-                "its status before. The generator's share says who waited for whom: near 1 it was the bottleneck."
-            ],
+            [ABOUT.format(rounds=rounds, seconds=seconds, connections=load.CONNECTIONS)],
             ["transport", "in_flight"],
             [
                 Column("calls_per_second", "calls/s", better="more"),

@@ -1,7 +1,7 @@
 """GetTaskStatus with grpc.aio: `aio.py asyncio|uvloop ready|built KEY SOCKET CERTIFICATE PRIVATE_KEY`.
 
-Serves the unix socket, a TCP port in plain text and one with TLS; prints "ready PLAIN_PORT TLS_PORT". `built`: the message is made
-of an object's values at every call, as bench/baseline.py does; `ready`: bytes that were made once, and no message is parsed.
+Serves the unix socket, a TCP port in plain text and one with TLS; prints "ready PLAIN_PORT TLS_PORT". `built`: the message is
+made of an object's values at every call, as bench/baseline.py does; `ready`: bytes that were made once, and no message is parsed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def ready(authenticator: Authenticator) -> Any:
     return grpc.unary_unary_rpc_method_handler(get_task_status)
 
 
-async def serve(kind: str, key: str, socket: str, certificate: str, private_key: str) -> None:
+async def serve(kind: str, key: str, socket: str, pair: tuple[bytes, bytes]) -> None:
     authenticator = Authenticator(Keyring(OneKey(key)))
     handler = {"built": built, "ready": ready}[kind](authenticator)
     server = grpc.aio.server(options=(("grpc.max_concurrent_streams", 10_000),))
@@ -57,15 +57,16 @@ async def serve(kind: str, key: str, socket: str, certificate: str, private_key:
     )
     server.add_insecure_port(f"unix:{socket}")
     plain = server.add_insecure_port("127.0.0.1:0")
-    credentials = grpc.ssl_server_credentials([(Path(private_key).read_bytes(), Path(certificate).read_bytes())])
+    credentials = grpc.ssl_server_credentials([pair])
     tls = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     print("ready", plain, tls, flush=True)
     await server.wait_for_termination()
 
 
-def main(loop: str, *arguments: str) -> None:
-    serving: Coroutine[Any, Any, None] = serve(*arguments)
+def main(loop: str, kind: str, key: str, socket: str, certificate: str, private_key: str) -> None:
+    pair = Path(private_key).read_bytes(), Path(certificate).read_bytes()
+    serving: Coroutine[Any, Any, None] = serve(kind, key, socket, pair)
     (uvloop.run if loop == "uvloop" else asyncio.run)(serving)
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -34,7 +35,7 @@ NOTES = {
     OURS: "`taskmeter serve` with a running, metered task whose status has every field of the others'",
     BUILT: "a servicer that fills the message from an object's values; the daemon's own Authenticator",
     READY: "bytes made once, no message is parsed; the daemon's own Authenticator",
-    WEB: "a pydantic model per call, uvloop and httptools; the daemon's own Authenticator; HTTP/1.1, a connection per call in flight",
+    WEB: "a pydantic model per call, uvloop, httptools; the daemon's own Authenticator; HTTP/1.1, a connection for each call",
     CPP: "Debian's libgrpc++, callback API; the key is compared with the known one",
     FLOOR: "nghttp2's server with a file of the message's size: HTTP/2 without gRPC, nobody asks who calls",
 }
@@ -84,7 +85,8 @@ def _answer(place: Place, target: str, key: str, request: bytes) -> bytes:
     else:
         channel = grpc.insecure_channel(target)
     with channel:
-        answer: bytes = channel.unary_unary(baseline.PATH)(request, metadata=(("authorization", f"Bearer {key}"),), timeout=10)
+        method: Any = channel.unary_unary(baseline.PATH)
+        answer: bytes = method(request, metadata=(("authorization", f"Bearer {key}"),), timeout=10)
         return answer
 
 

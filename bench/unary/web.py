@@ -20,6 +20,7 @@ from bench.baseline import PATH, TOKEN, OneKey, Task
 from taskmeter.core.keyring import Keyring
 from taskmeter.errors import TaskmeterError
 from taskmeter.rpc.auth import Authenticator
+from tests.waiting import wait_until_async
 
 
 class Status(BaseModel):
@@ -125,8 +126,7 @@ async def main(key: str, path: str, certificate: str, private_key: str) -> None:
         (uvicorn.Server(uvicorn.Config(app, ssl_certfile=certificate, ssl_keyfile=private_key, **common)), [secure]),
     ]
     serving = [asyncio.ensure_future(server.serve(sockets=sockets)) for server, sockets in servers]
-    while not all(server.started for server, _ in servers):
-        await asyncio.sleep(0.01)
+    await wait_until_async(lambda: all(server.started for server, _ in servers), "uvicorn serves")
     print("ready", plain.getsockname()[1], secure.getsockname()[1], flush=True)
     await asyncio.gather(*serving)
 

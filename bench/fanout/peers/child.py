@@ -13,11 +13,16 @@ from bench import harness
 
 @contextmanager
 def server(directory: str, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run it pinned from its first instruction: a Go runtime makes as many threads as it sees cores. What it says goes to a file."""
+    """Run it pinned from its first instruction: a Go runtime counts the cores that it sees. What it says goes to a file.
+
+    It ends with this process, however that ends.
+    """
     cpus = sorted(os.sched_getaffinity(0))
     core = str(cpus[harness.SERVER_CPU % len(cpus)])
     with (Path(directory) / "log").open("wb") as log:
-        process = subprocess.Popen(["taskset", "-c", core, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "taskset", "-c", core, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
     harness.pin(os.getpid(), harness.CLIENT_CPU)
     try:
         yield process

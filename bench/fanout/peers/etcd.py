@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -48,7 +49,7 @@ async def main(directory: str) -> None:
     with child.server(directory, "etcd", *command) as server:
         wait_until(lambda: harness.listens(client), "etcd listens", 30)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{client}") as channel:
-            call = channel.unary_unary(_TXN)
+            call: Any = channel.unary_unary(_TXN)
 
             async def emit(count: int) -> None:
                 await call(transaction(count, payload()), wait_for_ready=True, timeout=30)

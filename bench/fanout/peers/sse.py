@@ -1,6 +1,6 @@
 """Server-sent events: Starlette on uvicorn with uvloop and httptools, a queue per subscriber. `sse.py DIRECTORY KEY`.
 
-The server makes the events itself and stores nothing; a subscriber that lags 1,000 blocks holds it. What a queue has is one write.
+The server makes the events itself and stores nothing; who lags 1,000 events holds it. What a queue has is one write.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from bench.fanout.producer import obey, payload, say_ready
+from tests.waiting import wait_until_async
 
 _MOST_WAITING = 1000
 _BACKLOG = 2000
@@ -53,11 +54,12 @@ async def main(directory: str) -> None:
 
     path = f"{directory}/bench.sock"
     app = Starlette(routes=[Route("/events", events)])
-    config = uvicorn.Config(app, uds=path, log_level="error", access_log=False, http="httptools", lifespan="off", backlog=_BACKLOG)
+    config = uvicorn.Config(
+        app, uds=path, log_level="error", access_log=False, http="httptools", lifespan="off", backlog=_BACKLOG
+    )
     server = uvicorn.Server(config)
     serving = asyncio.ensure_future(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
+    await wait_until_async(lambda: server.started, "uvicorn serves")
     say_ready("sse", f"unix:{path}")
     await obey(emit)
     server.force_exit = server.should_exit = True

@@ -56,7 +56,8 @@ static void open_stream(struct connection *c, uint32_t place, const char *path, 
     at = text(at, path);
     *at++ = 0x01; /* :authority */
     at = text(at, "localhost");
-    at = header(header(header(at, "te", "trailers"), "content-type", "application/grpc"), "authorization", bearer);
+    at = header(header(at, "te", "trailers"), "content-type", "application/grpc");
+    if (*key) at = header(at, "authorization", bearer);
     size_t block_bytes = (size_t)(at - block);
     at = head(out, block_bytes, HEADERS, END_HEADERS, id);
     memcpy(at, block, block_bytes);
@@ -157,7 +158,7 @@ static const uint8_t *field(const uint8_t *at, const uint8_t *end, uint64_t want
     return NULL;
 }
 
-/* A WatchResponse of etcdserverpb/rpc.proto: 3 created, 11 events, an mvccpb.Event's 2 kv, and of that 5 value. */
+/* A WatchResponse of etcdserverpb/rpc.proto: 3 created, 4 canceled, 11 events, an mvccpb.Event's 2 kv, and of that 5 value. */
 static void take_watch(uint32_t index, const uint8_t *at, size_t size) {
     const uint8_t *end = at + size;
     while (at < end) {
@@ -165,6 +166,7 @@ static void take_watch(uint32_t index, const uint8_t *at, size_t size) {
         at = varint(at, end, &tag);
         at = varint(at, end, &value);
         if (tag == 0x18 && value) begin(index);
+        if (tag == 0x20 && value) { fprintf(stderr, "etcd cancelled a watch\n"); exit(1); }
         if (tag == 0x5a) {
             const uint8_t *kv = field(at, at + value, 0x12, &inner);
             const uint8_t *stamp = kv ? field(kv, kv + inner, 0x2a, &inner) : NULL;
