@@ -36,10 +36,10 @@ COLUMNS = [
     Column("client_busy", "readers' core busy", ".2f"),
 ]
 ABOUT = (
-    "{rounds} rounds in turns of {seconds:g} s in an order of chance; events of 200 bytes, in blocks of 2 ms. Emit is the moment at "
-    "which a block is handed over; ours commits it to disk before it is sent, and the time from there stands beside. A server near "
-    "1 could not deliver all that was offered: then latencies are its queue's length. Where the readers' core is near 1 it was the "
-    "bottleneck. kB are the growth of RssAnon by opening the subscribers."
+    "{rounds} rounds in turns of {seconds:g} s in an order of chance; events of 200 bytes, in blocks of 2 ms. Emit is the "
+    "moment at which a block is handed over; ours commits it to disk before it is sent, and the time from there stands "
+    "beside. A server near 1 could not deliver all that was offered: then latencies are its queue's length. Where the "
+    "readers' core is near 1 it was the bottleneck. kB are the growth of RssAnon by opening the subscribers."
 )
 
 
