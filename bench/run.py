@@ -1,8 +1,8 @@
 """Runs every benchmark, one after the other, and makes a report of what they found: `run.py [NAME …] [--quick] [--seed N]`.
 
 A benchmark is a module of this directory, or a package in it that can be run. Those that compare leave data, NAME.json or
-NAME-PART.json, in bench/results/; what the others print is kept there as NAME.md. `--quick`: a few minutes, to see that everything runs;
-its results are in bench/results/quick/.
+NAME-PART.json, in bench/results/; what the others print is kept there as NAME.md. `--quick`: a few minutes, to see that all of it
+runs; its results are in bench/results/quick/.
 """
 
 from __future__ import annotations

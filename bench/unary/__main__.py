@@ -43,6 +43,7 @@ def ask(server: Server, calls: int, in_flight: int, work: Path) -> dict[str, flo
         "p99_us": found.p99_us,
         "busy": spent / found.seconds,
         "generator_busy": found.busy,
+        "answer_bytes": found.answer_bytes,
     }
 
 
@@ -107,6 +108,7 @@ def main(arguments: list[str]) -> None:
                 Column("p99_us", "p99, µs"),
                 Column("busy", "server busy", ".2f"),
                 Column("generator_busy", "generator busy", ".2f"),
+                Column("answer_bytes", "bytes per answer"),
             ],
             OURS,
             [
