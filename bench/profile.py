@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ Functions = list[tuple[str, float]]
 
 
 def of(pid: int, load: Callable[[], object]) -> Functions:
-    """Return the functions in which a process was while it was under load, innermost first, with their share of the samples.
+    """Return where a process was while it was under load, with the share of the samples, largest first.
 
     Empty where py-spy is missing or may not look. The load should last longer than `SECONDS`.
     """
@@ -27,7 +28,18 @@ def of(pid: int, load: Callable[[], object]) -> Functions:
         return []
     with tempfile.TemporaryDirectory(prefix="tm-profile-") as name:
         stacks = Path(name) / "stacks"
-        command = [str(program), "record", "--native", "--pid", str(pid), "--duration", str(SECONDS), "--rate", str(_RATE_HZ)]
+        command = [
+            str(program),
+            "record",
+            "--native",
+            "--pid",
+            str(pid),
+            "--duration",
+            str(SECONDS),
+            "--rate",
+            str(_RATE_HZ),
+            "--threads",
+        ]
         loading = threading.Thread(target=load)
         loading.start()
         try:
@@ -38,13 +50,30 @@ def of(pid: int, load: Callable[[], object]) -> Functions:
 
 
 def innermost(stacks: str) -> Functions:
-    """Count samples by the innermost function of each stack; a line is `outer;…;inner COUNT`."""
+    """Count samples by thread, innermost Python function, and where that was in native code; a line is `outer;…;inner COUNT`."""
     counted: Counter[str] = Counter()
     for line in stacks.splitlines():
         frames, _, count = line.rpartition(" ")
-        counted[frames.rpartition(";")[2]] += int(count)
+        counted[_where(frames.split(";"))] += int(count)
     total = counted.total()
     return [(function, count / total) for function, count in counted.most_common(_MOST)]
+
+
+def _where(frames: list[str]) -> str:
+    thread = frames[0].partition(": ")[2] or frames[0]
+    python = [frame for frame in frames if ".py:" in frame]
+    last = frames[-1]
+    where = [thread, re.sub(r":\d+\)$", ")", python[-1])] if python else [thread]
+    if not python or last != python[-1]:
+        where.append(_native(last))
+    return " → ".join(where)
+
+
+def _native(frame: str) -> str:
+    """Name a native function; one without a symbol by its library alone."""
+    name, _, place = frame.partition(" (")
+    library = place.rstrip(")").rpartition("/")[2].partition(".")[0]
+    return library if name.startswith("0x") else name
 
 
 def shown(functions: Functions, title: str) -> str:
@@ -52,4 +81,4 @@ def shown(functions: Functions, title: str) -> str:
     if not functions:
         return "no profile: `pip install taskmeter[bench]` brings py-spy, which needs the right to look"
     largest = ", ".join(f"{function} {share:.0%}" for function, share in functions[:_NAMED])
-    return f"most of the time in {largest}; see the profile “{title}”"
+    return f"most time is in {largest}; see the profile “{title}”"

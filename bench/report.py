@@ -98,7 +98,11 @@ def markdown_of(result: Result, plots: Iterable[str] = ()) -> str:
     parts += [*plots, *tables_of(result)]
     for title, functions in result.profiles.items():
         parts.append(
-            f"### Profile: {title}\n\n" + table(["innermost function", "share"], ((f"`{f}`", f"{s:.1%}") for f, s in functions))
+            f"### Profile: {title}\n\n"
+            + table(
+                ["thread → innermost Python function → native function", "share of samples"],
+                ((f"`{f}`", f"{s:.1%}") for f, s in functions),
+            )
         )
     seed = f" · seed {result.seed}" if result.seed is not None else ""
     quick = "**A quick run: figures mean nothing.** " if result.quick else ""

@@ -39,6 +39,8 @@ class Found(NamedTuple):
     stored_p99_ms: float | None
     events_per_read: float
     """Events of one block that a subscriber got at once."""
+    server_kib: int
+    """Memory of the server at the end, with its subscribers: RssAnon."""
 
 
 def compile_reader(directory: Path) -> Path:
@@ -134,9 +136,12 @@ class Subscribers:
             before = harness.cpu_seconds(self.process.pid)
             made = self.side.produce(rate, seconds, block)
             spent = harness.cpu_seconds(self.process.pid) - before
+            server_kib = harness.status_kib(self.side.pid, "RssAnon")
         finally:
             self.close()
-        return _summary(made, spent + made["producer_seconds"], self.path.read_bytes(), self.count)
+        return _summary(made, spent + made["producer_seconds"], self.path.read_bytes(), self.count)._replace(
+            server_kib=server_kib
+        )
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -181,6 +186,7 @@ def _summary(made: dict[str, Any], client_seconds: float, data: bytes, count: in
         harness.percentile(stored_ms, 50) if stored_ms else None,
         harness.percentile(stored_ms, 99) if stored_ms else None,
         delivered / max(1, len(live)),
+        server_kib=0,
     )
 
 
