@@ -164,7 +164,8 @@ def program(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PROGRAM_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return next(iter((done.stdout or done.stderr).splitlines()), "").strip()
+    line = next(iter((done.stdout or done.stderr).splitlines()), "").strip()
+    return line.removeprefix(command[0]).strip(" :")
 
 
 def _commit() -> str:
