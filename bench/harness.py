@@ -27,6 +27,7 @@ CLIENT_CPU = 1
 QUICK = bool(os.environ.get("BENCH_QUICK"))
 """Set by `run.py --quick`: small and short, to see that everything runs; figures mean nothing."""
 T = TypeVar("T")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind, so that nothing is left running
 
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x00020000
 """FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_TOPDIR_FL of linux/fs.h."""
@@ -128,7 +129,6 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("chosen", nargs="*", metavar="PART", help="only these parts")
     parser.add_argument("--quick", action="store_true", default=QUICK, help="small and short, to see that it runs")
     parser.add_argument("--seed", type=int, default=1, help="of the order of turns")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind, so that nothing is left running
     return parser.parse_args(arguments)
 
 
@@ -158,3 +158,9 @@ def raise_descriptor_limit() -> None:
     """Let this process, and what it starts, open as many files as it may."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def piped(command: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a process whose stdin and stdout are ours: Ctrl-C does not reach it, and it does not outlive us, however we end."""
+    command = ["setpriv", "--pdeathsig", "KILL", *command]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)

@@ -23,7 +23,7 @@ from bench.results import directory_of  # noqa: E402
 HERE = ROOT / "bench"
 COMPARE = ("unary", "fanout", "end_to_end", "growth")
 NOT_PROGRAMS = {"run", "harness", "load", "baseline", "results", "report", "plot", "profile"}
-_END_SECONDS = 60.0
+_END_SECONDS = 30.0
 
 
 def programs() -> list[str]:
@@ -33,18 +33,30 @@ def programs() -> list[str]:
 
 
 def run(name: str, seed: int | None) -> tuple[int, str]:
-    """Run one to its end; return its exit code and what it printed. Whoever ends us ends it, too, and it ends what it started."""
+    """Run one to its end; return its exit code and what it printed. Who ends us ends it, too, and it ends what it started."""
     command = [sys.executable, "-m", f"bench.{name}"]
     if seed is not None and name in COMPARE:
         command += ["--seed", str(seed)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         printed, _ = process.communicate()
-    except BaseException:
-        process.send_signal(signal.SIGINT)
-        process.wait(_END_SECONDS)
+    except KeyboardInterrupt:
+        _end(process)  # a terminal has told it, too
+        raise
+    except SystemExit:
+        process.terminate()
+        _end(process)
         raise
     return process.returncode, printed
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Wait until it has ended what it started; then insist."""
+    for insist in (process.terminate, process.kill):
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            insist()
 
 
 def main(arguments: list[str]) -> int:

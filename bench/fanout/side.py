@@ -60,7 +60,7 @@ class Side:
         self.directory = Path(self.home.name)
         self.program = compile_reader(self.directory)
         command = [sys.executable, "-m", module, *arguments, str(self.directory), KEY]
-        self.producer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.producer = harness.piped(command)
         try:
             assert self.producer.stdout is not None
             line = self.producer.stdout.readline()
@@ -117,7 +117,7 @@ class Subscribers:
         command = [str(side.program), side.protocol, side.address, *numbers, str(self.path)]
         if side.protocol == "grpc":
             command += [KEY, request.hex()]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = harness.piped(command)
         try:
             harness.pin(self.process.pid, harness.CLIENT_CPU)
             assert self.process.stdout is not None

@@ -87,7 +87,6 @@ def main(argv: list[str]) -> None:
     plots = options.plots or (None if options.quick else RESULTS)
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind, so that nothing is left running
     try:
         run(options.questions or list(QUESTIONS), plots, quick=options.quick)
     except KeyboardInterrupt:

@@ -79,7 +79,7 @@ def call(address: Address, calls: int, in_flight: int, work: Path) -> Found:
 
 def _run(command: list[str]) -> tuple[str, float]:
     """Return what it said and its processor seconds."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0)
     watch = threading.Timer(_DEADLINE_SECONDS, process.kill)
     watch.start()
     try:

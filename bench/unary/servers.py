@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -93,7 +92,7 @@ def _answer(place: Place, target: str, key: str, request: bytes) -> bytes:
 @contextmanager
 def _process(command: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Run one that prints "ready …"; yield its pid and the rest of that line."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = harness.piped(command)
     try:
         assert process.stdout is not None
         said = process.stdout.readline().split()
@@ -169,13 +168,13 @@ def floor(place: Place) -> Iterator[Server]:
     port = harness.free_port()
     command = [program, "-a", "127.0.0.1", "-d", str(place.work), str(port)]
     command += [str(place.pair.key), str(place.pair.cert)] if place.transport == TLS else ["--no-tls"]
-    process = subprocess.Popen(command)
+    process = harness.piped(command)
     try:
         wait_until(lambda: harness.listens(port), "nghttpd listens")
         yield Server(FLOOR, process.pid, Address(place.uri(port) + "/status", body=b"as many bytes", answer_bytes=len(answer)))
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def _files(place: Place, name: str) -> list[str]:
