@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 import uvloop
 
-from bench import harness, report
+from bench import harness, profile, report
 from bench.results import Cell, Column, Result
 from taskmeter.v1 import event_pb2
 from taskmeter.v1 import task_service_pb2 as pb
@@ -33,6 +33,7 @@ LONGEST_MS = 40
 """A task lives a chance part of it, so that its end meets every phase of the daemon's clocks."""
 REPORT_SECONDS = 0.15
 P50_MS, P99_MS = 5.0, 20.0
+ONE, MANY = "one task at a time", f"{RATE} tasks/s"
 LAST_ACT, RECORDED = "the program's last act → event", "the end as the shim records it → event"
 STATUS, ASKED = "a report → status in a stream", "a report → answer of GetTaskStatus, asked all the time"
 ABOUT = (
@@ -188,12 +189,28 @@ def measure(result: Result, program: str, *, rounds: int, tasks: int, loaded: in
     with harness.fresh_directory() as home, Daemon("--max-running", "200", state_dir=home / "state") as daemon:
         uvloop.run(ends(daemon, program, tasks // 5, 0, chance))  # warm
         for _ in range(rounds):
-            note(result, "one task at a time", late_ends(daemon, uvloop.run(ends(daemon, program, tasks, 0, chance))))
-            note(result, f"{RATE} tasks/s", late_ends(daemon, uvloop.run(ends(daemon, program, loaded, RATE, chance))))
+            note(result, ONE, late_ends(daemon, uvloop.run(ends(daemon, program, tasks, 0, chance))))
+            note(result, MANY, late_ends(daemon, uvloop.run(ends(daemon, program, loaded, RATE, chance))))
+        judge(result, daemon, program, chance)
     for hertz in (10, 20):
         with Daemon("--sample-rate", str(hertz)) as daemon:
             for number in range(rounds):
                 note(result, f"samples at {hertz} Hz", uvloop.run(reports(daemon, count, seed + number)))
+
+
+def judge(result: Result, daemon: Daemon, program: str, chance: random.Random) -> None:
+    """Hold the ends against their targets, and look where the time goes if one is missed."""
+    for load in (ONE, MANY):
+        for key, what, most in (("p50_ms", "p50", P50_MS), ("p99_ms", "p99", P99_MS)):
+            figures = result.figures(key, load=load, side=RECORDED)
+            result.judge(f"end of a process → event, {load}: {what} at most {most:g} ms", figures, most=most)
+    missed = [verdict for verdict in result.verdicts if verdict.met is False]
+    if missed:
+        title = f"the daemon at {MANY}"
+        count = round(RATE * (profile.SECONDS + 1))
+        result.profiles[title] = profile.of(daemon.pid, lambda: uvloop.run(ends(daemon, program, count, RATE, chance)))
+        for verdict in missed:
+            verdict.why = profile.shown(result.profiles[title], title)
 
 
 def main(arguments: list[str]) -> None:
@@ -219,10 +236,6 @@ def main(arguments: list[str]) -> None:
         program = Path(place) / "farewell"
         subprocess.run(["gcc", "-O2", "-o", str(program), str(Path(__file__).with_name("farewell.c"))], check=True)
         measure(result, str(program), **sizes, seed=options.seed)
-    for load in ("one task at a time", f"{RATE} tasks/s"):
-        for key, what, most in (("p50_ms", "p50", P50_MS), ("p99_ms", "p99", P99_MS)):
-            figures = result.figures(key, load=load, side=RECORDED)
-            result.judge(f"end of a process → event, {load}: {what} at most {most:g} ms", figures, most=most)
     result.save()
     print(report.markdown_of(result))
 

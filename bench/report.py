@@ -136,7 +136,8 @@ def families(directory: Path) -> list[Result]:
 
 
 def _joined(known: str, value: str) -> str:
-    return known if value in known.split(" / ") else " / ".join(filter(None, (known, value)))
+    """Put values beside each other that are not the same."""
+    return " / ".join(dict.fromkeys(filter(None, (*known.split(" / "), *value.split(" / ")))))
 
 
 def _order(path: Path) -> tuple[str, int, str]:
@@ -152,7 +153,7 @@ def write(directory: Path) -> list[Path]:
     drawn = {name: svg for name, svg in drawn.items() if svg}
     for name, svg in drawn.items():
         (directory / f"{name}.svg").write_text(svg)
-    parts = [f"# {TITLE}\n", *_summary(results)]
+    parts = [f"# {TITLE}\n", *_where(results), *_summary(results)]
     for result in results:
         links = (
             f"![{each.title}]({result.name}-{each.key}.svg)\n" for each in result.plots if f"{result.name}-{each.key}" in drawn
@@ -165,6 +166,17 @@ def write(directory: Path) -> list[Path]:
     made[0].write_text(text)
     made[1].write_text(_html(text, directory))
     return made
+
+
+def _where(results: list[Result]) -> Iterator[str]:
+    """Yield on what all of it was measured; parts that were measured at different times say each when."""
+    together: dict[str, str] = {}
+    for result in results:
+        for key, value in result.environment.items():
+            together[key] = _joined(together.get(key, ""), value)
+    together |= {"seeds": ", ".join(sorted({str(result.seed) for result in results if result.seed is not None}))}
+    if results:
+        yield table(["", ""], together.items())
 
 
 def _summary(results: list[Result]) -> Iterator[str]:
