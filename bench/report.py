@@ -16,6 +16,8 @@ from bench import plot
 from bench.results import Cell, Column, Result, directory_of, load
 
 TITLE = "What Taskmeter costs, beside what others do"
+ORDER = ("unary", "fanout", "end_to_end", "growth")
+"""Of the sections; others follow."""
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1.5em; color: #1c2330; }
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5em; border-top: 2px solid #d5dae3; padding-top: .8em; }
@@ -132,7 +134,7 @@ def families(directory: Path) -> list[Result]:
             whole.missing.setdefault(side, why)
         for key, value in part.environment.items():
             whole.environment[key] = _joined(whole.environment.get(key, ""), value)
-    return list(found.values())
+    return sorted(found.values(), key=lambda result: ORDER.index(result.name) if result.name in ORDER else len(ORDER))
 
 
 def _joined(known: str, value: str) -> str:
@@ -173,7 +175,8 @@ def _where(results: list[Result]) -> Iterator[str]:
     together: dict[str, str] = {}
     for result in results:
         for key, value in result.environment.items():
-            together[key] = _joined(together.get(key, ""), value)
+            if key != "load before":
+                together[key] = _joined(together.get(key, ""), value)
     together |= {"seeds": ", ".join(sorted({str(result.seed) for result in results if result.seed is not None}))}
     if results:
         yield table(["", ""], together.items())
@@ -183,6 +186,7 @@ def _summary(results: list[Result]) -> Iterator[str]:
     rows = [(each.target, each.measured, _WORDS[each.met]) for result in results for each in result.verdicts]
     if rows:
         yield "## Targets\n\n" + table(["target", "measured, median (range)", ""], rows)
+        yield "In the tables a median stands with its range. Where ours is better by less than 1 ×, it is worse.\n"
     if not plot.available():
         yield "No plots: `pip install taskmeter[plot]` brings matplotlib.\n"
 
