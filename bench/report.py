@@ -175,7 +175,7 @@ def _where(results: list[Result]) -> Iterator[str]:
     together: dict[str, str] = {}
     for result in results:
         for key, value in result.environment.items():
-            if key != "load before":
+            if key != "load average":
                 together[key] = _joined(together.get(key, ""), value)
     together |= {"seeds": ", ".join(sorted({str(result.seed) for result in results if result.seed is not None}))}
     if results:

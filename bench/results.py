@@ -144,7 +144,7 @@ def environment() -> dict[str, str]:
         "system": f"{_distribution()}, Linux {platform.release()}",
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d %H:%M %z"),
-        "load before": f"{os.getloadavg()[0]:.2f}",
+        "load average": f"{os.getloadavg()[0]:.2f}",
         "Python": platform.python_version(),
         **{name: found for name in ("taskmeter", "grpcio", "protobuf", "uvloop") if (found := package(name))},
     }

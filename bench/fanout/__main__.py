@@ -34,6 +34,7 @@ COLUMNS = [
     Column("subscriber_kb", "kB per subscriber", ".0f"),
     Column("events_per_read", "events per read", ".1f"),
     Column("busy", "server busy", ".2f"),
+    Column("others_busy", "others on its core", ".2f"),
     Column("client_busy", "readers' core busy", ".2f"),
 ]
 ABOUT = (

@@ -29,6 +29,8 @@ class Found(NamedTuple):
     """Server CPU per delivery."""
     busy: float
     """Share of a core that the server used."""
+    others_busy: float
+    """Share of the server's core that others used."""
     client_busy: float
     """Share of the other core that the reader used, and the producer where it is not the server."""
     p50_ms: float
@@ -133,15 +135,15 @@ class Subscribers:
     def run(self, rate: float, seconds: float, block: int) -> Found:
         """Have events made, and say how they arrived. Ends the streams."""
         try:
-            before = harness.cpu_seconds(self.process.pid)
+            before, core = harness.cpu_seconds(self.process.pid), harness.server_core_seconds()
             made = self.side.produce(rate, seconds, block)
             spent = harness.cpu_seconds(self.process.pid) - before
+            others = harness.server_core_seconds() - core - made["cpu_seconds"]
             server_kib = harness.status_kib(self.side.pid, "RssAnon")
         finally:
             self.close()
-        return _summary(made, spent + made["producer_seconds"], self.path.read_bytes(), self.count)._replace(
-            server_kib=server_kib
-        )
+        found = _summary(made, spent + made["producer_seconds"], self.path.read_bytes(), self.count)
+        return found._replace(server_kib=server_kib, others_busy=max(0.0, others / made["seconds"]))
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -180,6 +182,7 @@ def _summary(made: dict[str, Any], client_seconds: float, data: bytes, count: in
         delivered / seconds,
         made["cpu_seconds"] / max(1, delivered) * 1e6,
         made["cpu_seconds"] / seconds,
+        0.0,
         client_seconds / seconds,
         harness.percentile(late_ms or [0.0], 50),
         harness.percentile(late_ms or [0.0], 99),

@@ -27,21 +27,24 @@ AT = 50
 ABOUT = (
     "{rounds} rounds of {seconds:g} s per server and number in flight, in turns in an order of chance; over {connections} "
     "connections where more than one is in flight. Every answer is checked by its size, and one by its status before. The "
-    "generator's share says who waited for whom: near 1 it was the bottleneck."
+    "generator's share says who waited for whom: near 1 it was the bottleneck. "
+    "Where others had the server's core, its rate says little, and its processor time more."
 )
 
 
 def ask(server: Server, calls: int, in_flight: int, work: Path) -> dict[str, float]:
     """Make one round."""
-    before = harness.cpu_seconds(server.pid)
+    before, core = harness.cpu_seconds(server.pid), harness.server_core_seconds()
     found = load.call(server.address, calls, in_flight, work)
     spent = harness.cpu_seconds(server.pid) - before
+    others = harness.server_core_seconds() - core - spent
     return {
         "calls_per_second": calls / found.seconds,
         "cpu_us": spent / calls * 1e6,
         "p50_us": found.p50_us,
         "p99_us": found.p99_us,
         "busy": spent / found.seconds,
+        "others_busy": max(0.0, others / found.seconds),
         "generator_busy": found.busy,
         "answer_bytes": found.answer_bytes,
     }
@@ -108,6 +111,7 @@ def main(arguments: list[str]) -> None:
                 Column("p50_us", "p50, µs"),
                 Column("p99_us", "p99, µs"),
                 Column("busy", "server busy", ".2f"),
+                Column("others_busy", "others on its core", ".2f"),
                 Column("generator_busy", "generator busy", ".2f"),
                 Column("answer_bytes", "bytes per answer"),
             ],
