@@ -102,7 +102,7 @@ def markdown_of(result: Result, plots: Iterable[str] = ()) -> str:
         parts.append(
             f"### Profile: {title}\n\n"
             + table(
-                ["thread → innermost Python function → native function", "share of samples"],
+                ["thread → innermost Python function → native function", "share of its processor time"],
                 ((f"`{f}`", f"{s:.1%}") for f, s in functions),
             )
         )

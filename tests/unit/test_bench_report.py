@@ -86,14 +86,16 @@ def test_quick_results_lie_apart(directory: Path) -> None:
     assert report.families(directory) == []
 
 
-def test_a_profile_names_thread_python_function_and_native_function() -> None:
+def test_a_profile_divides_the_time_of_each_thread_over_where_it_was_at_work() -> None:
     stacks = (
         "thread (7): MainThread;run (app.py:3);write (libc.so.6) 3\n"
-        "thread (7): MainThread;run (app.py:9);0x7f12 (pkg/cygrpc.cpython-311.so) 2\n"
+        "thread (7): MainThread;run (app.py:9);0x7f12 (pkg/cygrpc.cpython-311.so) 1\n"
+        "thread (7): MainThread;run (app.py:9);epoll_wait (libc.so.6) 50\n"
         "thread (8): writer;run (app.py:3);Store.put (store.py:1) 5\n"
     )
-    assert profile.innermost(stacks) == [
-        ("writer → Store.put (store.py)", 0.5),
-        ("MainThread → run (app.py) → write", 0.3),
+    assert profile.attributed(stacks, {7: 800, 8: 100, 9: 100}, {7: "python", 8: "python", 9: "poller"}) == [
+        ("MainThread → run (app.py) → write", 0.6),
         ("MainThread → run (app.py) → cygrpc", 0.2),
+        ("writer → Store.put (store.py)", 0.1),
+        ("poller → native code", 0.1),
     ]
