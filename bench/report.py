@@ -123,6 +123,7 @@ def families(directory: Path) -> list[Result]:
             part.name = name
             continue
         whole = found[name]
+        whole.about += [text for text in part.about if text not in whole.about]
         whole.cells += part.cells
         whole.verdicts += part.verdicts
         whole.profiles |= part.profiles

@@ -36,11 +36,14 @@ def result(part: str, ours: list[float], theirs: list[float]) -> Result:
 
 
 def test_parts_of_one_question_are_one_section(directory: Path) -> None:
-    result("1000", [30.0], [10.0]).save()
+    last = result("1000", [30.0], [10.0])
+    last.about.append("Once more.")
+    last.save()
     result("10", [20.0], [10.0]).save()
     [whole] = report.families(directory)
     assert [cell["transport"] for cell in whole.cells] == ["10", "10", "1000", "1000"]
     assert whole.missing == {"floor": "10: not installed, 1000: not installed"}
+    assert whole.about == ["In turns.", "Once more."]
     assert whole.environment["commit"]
 
 
