@@ -19,10 +19,11 @@ TITLE = "What Taskmeter costs, beside what others do"
 ORDER = ("unary", "fanout", "end_to_end", "growth")
 """Of the sections; others follow."""
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1.5em; color: #1c2330; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1500px; margin: 2em auto; padding: 0 1.5em; color: #1c2330; }
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5em; border-top: 2px solid #d5dae3; padding-top: .8em; }
 table { border-collapse: collapse; margin: 1em 0; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { border: 1px solid #d5dae3; padding: .25em .6em; text-align: left; } th { background: #f1f4f9; }
+th, td { border: 1px solid #d5dae3; padding: .25em .6em; text-align: left; }
+td { white-space: nowrap; } td:first-child, td:last-child { white-space: normal; min-width: 7em; } th { background: #f1f4f9; }
 tr:nth-child(even) td { background: #fafbfd; } svg { max-width: 100%; height: auto; }
 code { background: #f1f4f9; padding: 0 .2em; }
 """
