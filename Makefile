@@ -67,13 +67,13 @@ export LINTERS
 lint: build ## check style, types, import contracts, protos and native code
 	@status=0; echo "$$LINTERS" | { while read -r each; do echo "── $$each"; MYPYPATH=service:native $$each || status=1; done; exit $$status; }
 
-bench: build ## run the benchmarks; writes Markdown to bench/results/
-	@$(RUN)/python bench/run.py
+bench: build ## run the benchmarks; writes bench/results/report.html and report.md; ARGS=--quick, ARGS='unary fanout'
+	@$(RUN)/python bench/run.py $(ARGS)
 
 bench-meter: build ## run only what compares the metering core; its plots too are in bench/results/
 	@$(RUN)/python bench/run.py meter
 
-bench-tools: ## install what bench-meter compares with; for root on Debian
+bench-tools: ## install the programs that the benchmarks compare with; for root on Debian
 	@bench/tools.sh
 
 proto-snapshot: $(INSTALLED) ## take today's contract as the one that must not break

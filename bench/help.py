@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import harness
 from tests.daemon import clean_environment
 
-ROUNDS = 20
+ROUNDS = harness.full(20, quick=2)
 
 
 def main() -> None:

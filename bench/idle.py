@@ -19,19 +19,19 @@ from tests.calls import Calls
 from tests.daemon import Daemon
 from tests.waiting import wait_until
 
-TASKS = 1000
-WINDOWS = 4
-WINDOW_SECONDS = 8.0
-SETTLE_SECONDS = 3.0
+TASKS = harness.full(1000, quick=20)
+WINDOWS = harness.full(4, quick=1)
+WINDOW_SECONDS = harness.full(8.0, quick=0.5)
+SETTLE_SECONDS = harness.full(3.0, quick=0.5)
 
 
-def busy_percent(daemon: Daemon) -> list[float]:
+def busy_percent(daemon: Daemon, windows: int = WINDOWS, seconds: float = WINDOW_SECONDS) -> list[float]:
     """Return the daemon's share of one core in each window, in percent."""
     time.sleep(SETTLE_SECONDS)
     shares = []
-    for _ in range(WINDOWS):
+    for _ in range(windows):
         before, begin = harness.cpu_seconds(daemon.pid), time.perf_counter()
-        time.sleep(WINDOW_SECONDS)
+        time.sleep(seconds)
         shares.append((harness.cpu_seconds(daemon.pid) - before) / (time.perf_counter() - begin) * 100)
     return shares
 

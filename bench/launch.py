@@ -45,10 +45,10 @@ from taskmeter.executors.shimfile import install_shim
 from taskmeter.v1 import task_service_pb2 as pb
 from tests.daemon import Daemon
 
-ROUNDS = 5
-LAUNCHES = {1: 100, 64: 500}
+ROUNDS = harness.full(5, quick=1)
+LAUNCHES = harness.full({1: 100, 64: 500}, quick={1: 10, 64: 70})
 """In a round, by how many are under way at a time."""
-BALLAST_GIB = (0, 2)
+BALLAST_GIB = harness.full((0, 2), quick=(0,))
 SIDES = ("asyncio", "uvloop", "launcher")
 MIN_RATE, MIN_CPU = 1.6, 7.0
 SUCCEEDED = 1

@@ -19,10 +19,10 @@ from tests import processes
 from tests.daemon import Daemon
 from tests.waiting import wait_until
 
-STEP_TASKS = 1000
-STEPS = 3
+STEP_TASKS = harness.full(1000, quick=20)
+STEPS = harness.full(3, quick=2)
 COMMAND = ["sleep", "3600"]
-SETTLE_SECONDS = 12.0
+SETTLE_SECONDS = harness.full(12.0, quick=1.0)
 """The sampler's steps of a second are written after ten of them; memory is read once all have been through that."""
 FIELDS = ("Pss", "Pss_Anon", "Pss_File", "Private_Dirty")
 
@@ -42,14 +42,23 @@ def daemon_kib(pid: int) -> dict[str, int]:
     return {**{name: found[name] for name in FIELDS}, "VmPTE": harness.status_kib(pid, "VmPTE")}
 
 
-def add_tasks(daemon: Daemon, count: int) -> None:
-    """Start tasks and wait until all of them run and have been sampled for a while."""
+def add_tasks(daemon: Daemon, count: int, settle_seconds: float = SETTLE_SECONDS) -> float:
+    """Start tasks and wait until all of them run and have been sampled for a while; return the seconds until they ran."""
     calls = daemon.calls
     before = calls.ListTasks(states=[3], page_size=1).total_count
+    begin = time.perf_counter()
     for _ in range(count):
         calls.StartTask(spec={"command": {"argv": COMMAND}})
     wait_until(lambda: calls.ListTasks(states=[3], page_size=1).total_count == before + count, "all tasks run", 120)
-    time.sleep(SETTLE_SECONDS)
+    seconds = time.perf_counter() - begin
+    time.sleep(settle_seconds)
+    return seconds
+
+
+def shim_kib(daemon: Daemon) -> list[int]:
+    """Return the memory of each shim: RssAnon and page tables."""
+    found = [pid for pid, command in processes.of_state_dir(daemon.state_dir).items() if "taskmeter-shim" in command]
+    return [harness.status_kib(pid, "RssAnon", "VmPTE") for pid in found]
 
 
 def bare_kib(count: int) -> float:
@@ -81,10 +90,9 @@ def main() -> None:
             taken.append((free - available_kib()) / step_tasks)
             for name, kib in after.items():
                 grown.setdefault(name, []).append((kib - before[name]) * 1024 / step_tasks)
-            found = [pid for pid, command in processes.of_state_dir(daemon.state_dir).items() if "taskmeter-shim" in command]
-            assert len(found) == step_tasks * (number + 1)
-            kib_each = [harness.status_kib(pid, "RssAnon", "VmPTE") for pid in found]
-            shims.append((len(found), sum(kib_each) / len(found), max(kib_each)))
+            kib_each = shim_kib(daemon)
+            assert len(kib_each) == step_tasks * (number + 1)
+            shims.append((len(kib_each), sum(kib_each) / len(kib_each), max(kib_each)))
         daemon.restart()
         time.sleep(SETTLE_SECONDS)
         needed = {name: (kib - warm[name]) * 1024 / (step_tasks * steps) for name, kib in daemon_kib(daemon.pid).items()}

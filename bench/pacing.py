@@ -78,7 +78,9 @@ def call(calls: Calls, times: Times, load: Thread) -> None:
 
 
 def main(*, quick: bool) -> None:
-    sides = {"paced": Side("bench.fanout.server"), "not paced": Side("bench.fanout.server", "unpaced")}
+    sides = {
+        name: Side(name, "bench.fanout.server", *switches) for name, switches in (("paced", ()), ("not paced", ("unpaced",)))
+    }
     times = {(name, load): Times() for load in LOADS for name in sides}
     try:
         channels = {name: grpc.insecure_channel(f"unix:{side.directory}/bench.sock") for name, side in sides.items()}
@@ -120,4 +122,4 @@ def main(*, quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(quick="--quick" in sys.argv)
+    main(quick=harness.QUICK or "--quick" in sys.argv)

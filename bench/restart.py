@@ -15,8 +15,8 @@ from bench import harness
 from tests.daemon import Daemon
 from tests.waiting import wait_until
 
-TASKS = 1000
-ROUNDS = 10
+TASKS = harness.full(1000, quick=20)
+ROUNDS = harness.full(10, quick=1)
 
 
 def restart(daemon: Daemon, tasks: int) -> tuple[float, float, float]:

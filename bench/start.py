@@ -19,9 +19,9 @@ from bench import harness
 from taskmeter.v1 import task_service_pb2 as pb
 from tests.daemon import Daemon
 
-LATENCY_COUNT = 300
-ROUNDS = 5
-TASKS_PER_ROUND = 2000
+LATENCY_COUNT = harness.full(300, quick=10)
+ROUNDS = harness.full(5, quick=1)
+TASKS_PER_ROUND = harness.full(2000, quick=100)
 IN_FLIGHT = 64
 SERVICE = "/taskmeter.v1.TaskService"
 SUCCEEDED = 1

@@ -16,10 +16,10 @@ from taskmeter.v1 import task_service_pb2
 from tests.daemon import Daemon
 from tests.waiting import wait_until
 
-ROUNDS = 9
-CALLS = 6000
+ROUNDS = harness.full(9, quick=1)
+CALLS = harness.full(6000, quick=500)
 IN_FLIGHT = 50
-LONE_CALLS = 1000
+LONE_CALLS = harness.full(1000, quick=100)
 WORK = """
 import signal
 from taskmeter.work import current

@@ -18,7 +18,7 @@ from tests import processes
 from tests.daemon import Daemon
 from tests.waiting import wait_until
 
-TASKS = 10_000
+TASKS = harness.full(10_000, quick=30)
 PAGE_SIZE = 1000
 CALLERS = 8
 PHASE_SECONDS = 500.0

@@ -1,6 +1,6 @@
 """What the fan-out is compared with: grpc.aio on uvloop, a queue per subscriber, one message per event.
 
-`onebyone.py DIRECTORY KEY`; prints "ready".
+`onebyone.py DIRECTORY KEY`.
 
 The events are encoded once, kept nowhere, and of the same size; a subscriber that lags 1,000 events holds the producer.
 """
@@ -17,7 +17,7 @@ import grpc
 import uvloop
 
 from bench.baseline import OneKey
-from bench.fanout.producer import obey
+from bench.fanout.producer import Marks, obey, say_ready
 from taskmeter.core.keyring import Keyring
 from taskmeter.rpc.auth import Authenticator
 from taskmeter.v1 import event_pb2, item_pb2, task_service_pb2  # noqa: F401  # item: needed by event's descriptor pool
@@ -29,7 +29,7 @@ MOST_WAITING = 1000
 async def main(directory: str, key: str) -> None:
     authenticator = Authenticator(Keyring(OneKey(key)))
     queues: set[asyncio.Queue[bytes]] = set()
-    stamps: list[tuple[int, int]] = []
+    marks: Marks = []
     head = 0
 
     async def stream_events(_: bytes, context: Any) -> AsyncIterator[bytes]:
@@ -50,7 +50,7 @@ async def main(directory: str, key: str) -> None:
             event = event_pb2.Event(seq=head, time=time.time(), token="tk_0123456789abcdefghijkl")
             event.metadata_changed.metadata["note"] = "x" * 120
             message = task_service_pb2.StreamEventsResponse(events=[event], seq=head).SerializeToString()
-            stamps.append((head, time.monotonic_ns()))
+            marks.append((head, time.monotonic_ns()))
             for queue in list(queues):
                 if queue.full():
                     await queue.put(message)
@@ -64,8 +64,8 @@ async def main(directory: str, key: str) -> None:
     )
     server.add_insecure_port(f"unix:{directory}/bench.sock")
     await server.start()
-    print("ready", flush=True)
-    await obey(emit, stamps)
+    say_ready("grpc", f"unix:{directory}/bench.sock")
+    await obey(emit, marks=marks)
     await server.stop(0)
 
 

@@ -1,6 +1,4 @@
-"""The daemon's store, hub, streams and server in one process that makes events: `server.py DIRECTORY KEY [unpaced]`.
-
-Prints "ready".
+"""The daemon's store, hub, streams and server in one process that also makes events: `server.py [unpaced] DIRECTORY KEY`.
 
 Nothing of the path from the transaction to the socket is another than the daemon's; only tasks are not run. `unpaced` is for
 comparison: every stream is woken at once, and the next tick follows without a pause.
@@ -18,7 +16,7 @@ from typing import Any
 import uvloop
 
 from bench.baseline import OneKey
-from bench.fanout.producer import obey
+from bench.fanout.producer import Marks, obey, say_ready
 from taskmeter.core.keyring import Keyring
 from taskmeter.core.lifecycle import change_of
 from taskmeter.core.ports import Change
@@ -52,7 +50,7 @@ class StampedStore(SqliteStore):
     """Notes when a transaction was on disk."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.stamps: list[tuple[int, int]] = []
+        self.stamps: Marks = []
         super().__init__(*arguments)
 
     def _write(self, batch: Any, *, second: bool = False) -> None:
@@ -109,7 +107,8 @@ def unpace() -> None:
     fanout.MOST_HOLDS = 0
 
 
-async def main(directory: str, key: str, *switches: str) -> None:
+async def main(*arguments: str) -> None:
+    *switches, directory, key = arguments
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     if "unpaced" in switches:
         unpace()
@@ -138,13 +137,15 @@ async def main(directory: str, key: str, *switches: str) -> None:
     await server.start()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    print("ready", task.token, flush=True)
+    handed: Marks = []
+    say_ready("grpc", f"unix:{directory}/bench.sock", token=task.token)
 
     async def emit(count: int) -> None:
-        at = time.time()
+        at, at_ns = time.time(), time.monotonic_ns()
         await store.commit([Change(task, tuple(Event(task.token, at, 1, {}, payload) for _ in range(count)))])
+        handed.append((store.stamps[-1][0], at_ns))
 
-    await obey(emit, store.stamps)
+    await obey(emit, marks=handed, committed=store.stamps)
     await server.stop()
     await store.close()
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import struct
 import subprocess
 import sys
 import tempfile
+from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import harness
+from bench.fanout.producer import Marks
 
-PATH = "/taskmeter.v1.TaskService/StreamEvents"
 KEY = "tm_admin_0123456789012345678901234567890123456789012"
-_RECORD = struct.Struct("=QQII")
-_SOURCE = Path(__file__).with_name("reader.c")
+_SOURCES = Path(__file__).with_name("reader")
+_END_SECONDS = 30
 
 
 class Found(NamedTuple):
@@ -29,53 +29,84 @@ class Found(NamedTuple):
     """Server CPU per delivery."""
     busy: float
     """Share of a core that the server used."""
-    reader_busy: float
+    others_busy: float
+    """Share of the server's core that others used."""
+    client_busy: float
+    """Share of the other core that the reader used, and the producer where it is not the server."""
     p50_ms: float
+    """From handing an event over to its arrival."""
     p99_ms: float
-    events_per_message: float
+    stored_p50_ms: float | None
+    """From the time at which it was on disk, where that is known."""
+    stored_p99_ms: float | None
+    events_per_read: float
+    """Events of one block that a subscriber got at once."""
+    server_kib: int
+    """Memory of the server at the end, with its subscribers: RssAnon."""
 
 
 def compile_reader(directory: Path) -> Path:
-    """Build the load generator."""
+    """Build the reader."""
     program = directory / "reader"
-    subprocess.run(["gcc", "-O2", "-o", str(program), str(_SOURCE)], check=True)
+    sources = [str(path) for path in sorted(_SOURCES.glob("*.c"))]
+    subprocess.run(["gcc", "-O2", "-Wall", "-D_GNU_SOURCE", "-o", str(program), *sources], check=True)
     return program
 
 
 class Side:
-    """A server process; `open` gives it subscribers."""
+    """A server, by the command of the process that makes its events; `subscribers` gives it some."""
 
-    def __init__(self, module: str, *switches: str) -> None:
+    def __init__(self, name: str, module: str, *arguments: str) -> None:
+        self.name = name
         self.home = tempfile.TemporaryDirectory(prefix="tm-fanout-")
         self.directory = Path(self.home.name)
         self.program = compile_reader(self.directory)
-        command = [sys.executable, "-m", module, str(self.directory), KEY, *switches]
-        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.server.stdout is not None
-        said = self.server.stdout.readline().split()
-        assert said[:1] == ["ready"], said
-        self.token = said[1] if len(said) > 1 else ""
-        harness.pin(self.server.pid, harness.SERVER_CPU)
+        command = [sys.executable, "-m", module, *arguments, str(self.directory), KEY]
+        self.producer = harness.piped(command)
+        try:
+            assert self.producer.stdout is not None
+            line = self.producer.stdout.readline()
+            if not line:
+                raise RuntimeError(f"{module} did not start")
+            said: dict[str, Any] = json.loads(line)
+        except BaseException:
+            self.close()
+            raise
+        self.pid: int = said["server"]
+        self.protocol: str = said["protocol"]
+        self.address: str = said["address"]
+        self.token: str = said["token"]
         self.opened_count = 0
+        harness.pin(self.pid, harness.SERVER_CPU)
 
     def subscribers(self, count: int, *, connections: int = 0, stalled: int = 0, request: bytes = b"") -> Subscribers:
-        """Open so many streams, by default ten on a connection."""
+        """Open so many streams; with gRPC by default ten on a connection."""
         each = connections or max(1, max(count, stalled) // 10)
         return Subscribers(self, count, each, stalled, request)
 
     def produce(self, rate: float, seconds: float, block: int) -> dict[str, Any]:
-        """Have the server make events; see producer.py."""
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        print("produce", rate, seconds, block, file=self.server.stdin, flush=True)
-        found: dict[str, Any] = json.loads(self.server.stdout.readline())
+        """Have events made; see producer.py."""
+        assert self.producer.stdin is not None
+        assert self.producer.stdout is not None
+        print("produce", rate, seconds, block, file=self.producer.stdin, flush=True)
+        line = self.producer.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} has ended")
+        found: dict[str, Any] = json.loads(line)
         return found
 
     def close(self) -> None:
-        assert self.server.stdin is not None
-        self.server.stdin.close()
-        self.server.wait(30)
-        self.home.cleanup()
+        assert self.producer.stdin is not None
+        self.producer.stdin.close()
+        try:
+            self.producer.wait(_END_SECONDS)
+        finally:
+            if self.producer.poll() is None:
+                self.producer.kill()
+                self.producer.wait()
+            assert self.producer.stdout is not None
+            self.producer.stdout.close()
+            self.home.cleanup()
 
 
 class Subscribers:
@@ -86,58 +117,92 @@ class Subscribers:
         self.count = count
         side.opened_count += 1
         self.path = side.directory / f"records-{side.opened_count}"
-        socket = str(side.directory / "bench.sock")
         numbers = [str(connections), str(count), str(stalled)]
-        command = [str(side.program), socket, KEY, PATH, request.hex(), *numbers, str(self.path)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        cpus = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(self.process.pid, {cpus[harness.CLIENT_CPU % len(cpus)]})
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline().split()
-        assert said[:1] == ["open"], said
+        command = [str(side.program), side.protocol, side.address, *numbers, str(self.path)]
+        if side.protocol == "grpc":
+            command += [KEY, request.hex()]
+        self.process = harness.piped(command)
+        try:
+            harness.pin(self.process.pid, harness.CLIENT_CPU)
+            assert self.process.stdout is not None
+            said = self.process.stdout.readline().split()
+            if said[:1] != ["open"]:
+                raise RuntimeError(f"{side.name} did not serve {count} subscribers")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
         self.open_ms = float(said[1])
 
     def run(self, rate: float, seconds: float, block: int) -> Found:
         """Have events made, and say how they arrived. Ends the streams."""
-        reader_cpu = harness.cpu_seconds(self.process.pid)
-        made = self.side.produce(rate, seconds, block)
-        reader_cpu = harness.cpu_seconds(self.process.pid) - reader_cpu
-        self.close(keep_records=True)
-        data = self.path.read_bytes()
-        self.path.unlink()
-        return _summary(made, reader_cpu, data, self.count)
+        try:
+            before, core = harness.cpu_seconds(self.process.pid), harness.server_core_seconds()
+            made = self.side.produce(rate, seconds, block)
+            spent = harness.cpu_seconds(self.process.pid) - before
+            others = harness.server_core_seconds() - core - made["cpu_seconds"]
+            server_kib = harness.status_kib(self.side.pid, "RssAnon")
+        finally:
+            self.close()
+        found = _summary(made, spent + made["producer_seconds"], self.path.read_bytes(), self.count)
+        return found._replace(server_kib=server_kib, others_busy=max(0.0, others / made["seconds"]))
 
-    def close(self, *, keep_records: bool = False) -> None:
+    def close(self) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
-        assert self.process.wait(30) == 0
-        if not keep_records:
-            self.path.unlink()
+        try:
+            assert self.process.wait(_END_SECONDS) == 0, f"the reader of {self.side.name} failed"
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self.process.stdout.close()
 
 
-def _summary(made: dict[str, Any], reader_cpu: float, data: bytes, count: int) -> Found:
-    """Every stamp that a message reaches was delivered by it: its lateness is from the commit to the message's arrival."""
-    stamps: list[tuple[int, int]] = [(seq, at) for seq, at in made["stamps"]]
-    seqs = [seq for seq, _ in stamps]
-    reached = [0] * count
-    delivered = messages = 0
-    late_ms: list[float] = []
-    for at, seq, stream, events in _RECORD.iter_unpack(data):
-        if not events or stream >= count:
-            continue
-        delivered += events
-        messages += 1
-        index = bisect_left(seqs, seq + 1)
-        late_ms += [(at - stamps[each][1]) / 1e6 for each in range(reached[stream], index)]
-        reached[stream] = index
+class _Records:
+    """What the reader wrote: when which stream got how many events, up to which mark."""
+
+    def __init__(self, data: bytes) -> None:
+        words, halves = array("Q", data), array("I", data)
+        self.times, self.marks = words[0::3], words[1::3]
+        self.streams, self.events = halves[4::6], halves[5::6]
+
+
+def _summary(made: dict[str, Any], client_seconds: float, data: bytes, count: int) -> Found:
+    records = _Records(data)
+    live = [index for index, stream in enumerate(records.streams) if stream < count]
+    delivered = sum(records.events[index] for index in live)
     seconds = made["seconds"]
+    if made["marks"]:
+        late_ms = _reached(records, live, made["marks"], count)
+    else:  # an event's mark is the time itself
+        late_ms = [(records.times[index] - records.marks[index]) / 1e6 for index in live]
+    stored_ms = _reached(records, live, made["committed"], count)
     return Found(
         made["events"] / seconds,
         delivered / seconds,
         made["cpu_seconds"] / max(1, delivered) * 1e6,
         made["cpu_seconds"] / seconds,
-        reader_cpu / seconds,
+        0.0,
+        client_seconds / seconds,
         harness.percentile(late_ms or [0.0], 50),
         harness.percentile(late_ms or [0.0], 99),
-        delivered / max(1, messages),
+        harness.percentile(stored_ms, 50) if stored_ms else None,
+        harness.percentile(stored_ms, 99) if stored_ms else None,
+        delivered / max(1, len(live)),
+        server_kib=0,
     )
+
+
+def _reached(records: _Records, live: Sequence[int], marks: Marks, count: int) -> list[float]:
+    """Every mark that a message reaches was delivered by it: return how late, in ms, for each block and stream."""
+    seqs = [seq for seq, _ in marks]
+    reached = [0] * count
+    late_ms: list[float] = []
+    for index in live:
+        stream, at = records.streams[index], records.times[index]
+        upto = bisect_left(seqs, records.marks[index] + 1)
+        late_ms += [(at - marks[each][1]) / 1e6 for each in range(reached[stream], upto)]
+        reached[stream] = upto
+    return late_ms

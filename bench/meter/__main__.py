@@ -73,7 +73,12 @@ def run(questions: list[str], plots: Path | None, *, quick: bool) -> None:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.meter", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(QUESTIONS))
-    parser.add_argument("--quick", action="store_true", help="small and short, to see that it runs; leaves no plots by itself")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        default=harness.QUICK,
+        help="small and short, to see that it runs; leaves no plots by itself",
+    )
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="where plots are left, bench/results/ by itself")
     options = parser.parse_args(argv)
     unknown = set(options.questions) - set(QUESTIONS)
@@ -82,7 +87,6 @@ def main(argv: list[str]) -> None:
     plots = options.plots or (None if options.quick else RESULTS)
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind, so that nothing is left running
     try:
         run(options.questions or list(QUESTIONS), plots, quick=options.quick)
     except KeyboardInterrupt:
