@@ -24,11 +24,19 @@ SECONDS = wanted_count(1) * 0.2
 TASK_COUNT = 60
 UNARY_SECONDS = 0.1
 SLACK_SECONDS = 1.0
+KEY_HOLDER_SLACK_SECONDS = 3.0
+"""Whoever has a key may begin thousands of calls at once, and those of others come after them."""
 CALL_SECONDS = 10.0
 REFUSED_SECONDS = 5.0
 MOST_BYTES = 64 << 20
-OF_THE_LIBRARY = {"unfinished_checks": 96 << 20, "oversized_headers": 192 << 20, "endless_headers": 1 << 30}
-"""What gRPC 1.85 takes in before it hears of a refusal, and holds of a refused header block; README.md says more."""
+MORE_BYTES = {
+    "hoarded_calls": 160 << 20,
+    "unfinished_checks": 96 << 20,
+    "oversized_headers": 192 << 20,
+    "endless_headers": 1 << 30,
+}
+"""15 kB for each call that a key holder has begun; what gRPC 1.85 takes in before it hears of a refusal, and holds of a refused
+header block. README.md says more."""
 
 
 @pytest.fixture(scope="module", params=["unix", "tcp"])
@@ -75,7 +83,7 @@ def test_g10_calls_are_answered_while_a_client_abuses_the_protocol(
     record_property("faults", count)
     assert abuser.returncode == 0
     assert count
-    assert p99 <= UNARY_SECONDS + SLACK_SECONDS
-    assert grown <= OF_THE_LIBRARY.get(name, MOST_BYTES)
+    assert p99 <= UNARY_SECONDS + (SLACK_SECONDS if not key else KEY_HOLDER_SLACK_SECONDS)
+    assert grown <= MORE_BYTES.get(name, MOST_BYTES)
     end_of(daemon.calls, start(daemon.calls, "true"))
     wait_until(lambda: daemon.calls.GetServerInfo(timeout=CALL_SECONDS).pid == daemon.pid, "it serves on")

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import aclosing, closing
 from typing import Any
 
+import grpc
 import pytest
 
 from taskmeter import Client, Outcome, State, SyncClient, errors
 from taskmeter.client.discovery import socket_path
 from taskmeter.client.requests import command_spec
+from taskmeter.v1 import task_service_pb2 as pb
 from tests.daemon import Daemon
 from tests.proxy import Proxy
 from tests.waiting import wait_until
@@ -261,3 +263,17 @@ async def test_a_cancelled_consumer_is_cancelled_and_nothing_else(shared_daemon)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_five_hundred_calls_in_flight_on_one_connection_are_all_answered(shared_daemon):
+    async with grpc.aio.insecure_channel(shared_daemon.target) as channel:
+        path = "/taskmeter.v1.TaskService/ListTasks"
+        list_tasks = channel.unary_unary(path, pb.ListTasksRequest.SerializeToString, pb.ListTasksResponse.FromString)
+        metadata = (("authorization", f"Bearer {shared_daemon.key}"),)
+        turns = iter(range(5_000))
+
+        async def worker():
+            for _ in turns:
+                await list_tasks(pb.ListTasksRequest(page_size=1), metadata=metadata)
+
+        await asyncio.gather(*(worker() for _ in range(500)))

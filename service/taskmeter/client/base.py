@@ -22,8 +22,8 @@ WAIT_SLICE_SECONDS = 50.0
 MAX_MESSAGE_BYTES = 16 << 20
 """The daemon keeps its answers under 2 MB; other daemons and a little room."""
 
-MOST_CONNECTIONS = 100
-"""Of one client. The daemon takes 100 calls at once on each; gRPC opens the next one when they are used up (gRFC A105)."""
+MOST_CONNECTIONS = 10
+"""Of one client. The daemon takes 1,000 calls at once on each; gRPC opens the next one when they are used up (gRFC A105)."""
 MOST_CHANNELS = 4
 """That are kept for the streams on them; a stream on an older one goes on over the newest."""
 

@@ -23,9 +23,9 @@ from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2,
 
 STOP_GRACE_SECONDS = 2.0
 
-STREAMS_PER_CONNECTION = 100
-"""What one connection can have waiting for us in front of all others' calls, also when it takes each back at once
-(CVE-2023-44487). A client that has more open needs more connections, or its calls hang; ours opens them by itself."""
+STREAMS_PER_CONNECTION = 1_000
+"""What one connection can have waiting for us, also when it takes each back at once (CVE-2023-44487). gRPC counts a call until
+its last object is gone and refuses what is above, so a client with more of them than half needs more connections."""
 
 MOST_CONNECTIONS = 2_000
 """Of each listener; one costs about 20 kB, and a descriptor."""
@@ -38,8 +38,8 @@ _OPTIONS = (
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
     ("grpc.http2.max_requests_per_read", 4),  # other connections get their turn in between
     ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
-    ("grpc.server.max_pending_requests", 4_000),  # beyond, more and more calls are refused as CANCELLED, whoever's they are
-    ("grpc.server.max_pending_requests_hard_limit", 8_000),
+    ("grpc.server.max_pending_requests", 10_000),  # beyond, more and more calls are refused as CANCELLED, whoever's they are
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
