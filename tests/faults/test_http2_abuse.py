@@ -31,6 +31,7 @@ REFUSED_SECONDS = 5.0
 MOST_BYTES = 64 << 20
 MORE_BYTES = {
     "hoarded_calls": 160 << 20,
+    "oversized_messages": 96 << 20,
     "unfinished_checks": 96 << 20,
     "oversized_headers": 192 << 20,
     "endless_headers": 1 << 30,
