@@ -21,7 +21,7 @@ import grpc
 import uvloop
 
 from bench import harness, profile, report
-from bench.results import Cell, Column, Result
+from bench.result import Cell, Column, Result
 from taskmeter.v1 import event_pb2
 from taskmeter.v1 import task_service_pb2 as pb
 from tests.daemon import Daemon

@@ -12,7 +12,7 @@ import sys
 from bench import harness, report
 from bench.idle import busy_percent
 from bench.memory import add_tasks, daemon_kib, shim_kib
-from bench.results import Column, Plot, Result
+from bench.result import Column, Plot, Result
 from tests.daemon import Daemon
 
 COUNTS = (100, 300, 1_000, 2_000, 3_000)

@@ -8,7 +8,7 @@ import statistics
 from importlib.util import find_spec
 from typing import Any
 
-from bench.results import Cell, Plot, Result
+from bench.result import Cell, Plot, Result
 
 _PANEL_WIDTH, _HEIGHT, _LEGEND_WIDTH = 4.2, 4.4, 2.6
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench import plot
-from bench.results import Cell, Column, Result, directory_of, load
+from bench.result import Cell, Column, Result, directory_of, load
 
 TITLE = "What Taskmeter costs, beside what others do"
 ORDER = ("unary", "fanout", "end_to_end", "growth")

@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # it is run as a file
 
 from bench import report  # noqa: E402
-from bench.results import directory_of  # noqa: E402
+from bench.result import directory_of  # noqa: E402
 
 HERE = ROOT / "bench"
 COMPARE = ("unary", "fanout", "end_to_end", "growth")
-NOT_PROGRAMS = {"run", "harness", "load", "baseline", "results", "report", "plot", "profile"}
+NOT_PROGRAMS = {"run", "harness", "load", "baseline", "result", "report", "plot", "profile"}
 _END_SECONDS = 30.0
 
 

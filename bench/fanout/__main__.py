@@ -16,7 +16,7 @@ from bench import harness, profile, report
 from bench.fanout import sides
 from bench.fanout.side import Side
 from bench.fanout.sides import OURS
-from bench.results import Cell, Column, Plot, Result, package, program, ratios
+from bench.result import Cell, Column, Plot, Result, package, program, ratios
 
 SECONDS = 1.2
 ROUNDS = 3

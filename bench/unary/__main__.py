@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from bench import harness, profile, report
-from bench.results import Cell, Column, Plot, Result, package, program, ratios
+from bench.result import Cell, Column, Plot, Result, package, program, ratios
 from bench.unary import load, servers
 from bench.unary.servers import OURS, Place, Server
 from tests.certificates import Authority

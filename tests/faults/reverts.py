@@ -158,7 +158,7 @@ REVERTS = (
         "G4",
         "a starting daemon adopts what runs",
         "service/taskmeter/core/recovery.py",
-        "            service.executor.adopt(task.token, task.attempt, started=facts.started is not None)\n",
+        "            service.executor.adopt(task.token, task.attempt, started=facts.started is not None, at_once=not runs_on)\n",
         "",
         f"{LAUNCH}::test_g3_g4_a_daemon_that_starts_while_a_supervisor_stands_somewhere_begins_nothing_twice",
     ),

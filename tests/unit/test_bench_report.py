@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from bench import plot, profile, report, results
-from bench.results import Column, Plot, Result
+from bench import plot, profile, report, result
+from bench.result import Column, Plot, Result
 
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(results, "DIRECTORY", tmp_path)
+    monkeypatch.setattr(result, "DIRECTORY", tmp_path)
     return tmp_path
 
 
-def result(part: str, ours: list[float], theirs: list[float]) -> Result:
+def made(part: str, ours: list[float], theirs: list[float]) -> Result:
     return Result(
         f"calls-{part}",
         "How many calls?",
@@ -36,10 +36,10 @@ def result(part: str, ours: list[float], theirs: list[float]) -> Result:
 
 
 def test_parts_of_one_question_are_one_section(directory: Path) -> None:
-    last = result("1000", [30.0], [10.0])
+    last = made("1000", [30.0], [10.0])
     last.about.append("Once more.")
     last.save()
-    result("10", [20.0], [10.0]).save()
+    made("10", [20.0], [10.0]).save()
     [whole] = report.families(directory)
     assert [cell["transport"] for cell in whole.cells] == ["10", "10", "1000", "1000"]
     assert whole.missing == {"floor": "10: not installed, 1000: not installed"}
@@ -48,7 +48,7 @@ def test_parts_of_one_question_are_one_section(directory: Path) -> None:
 
 
 def test_a_table_shows_median_range_and_how_many_times_ours_is_better(directory: Path) -> None:
-    text = report.markdown_of(result("unix", [20.0, 30.0, 40.0], [10.0, 15.0, 20.0]))
+    text = report.markdown_of(made("unix", [20.0, 30.0, 40.0], [10.0, 15.0, 20.0]))
     assert "### unix, 50 in flight" in text
     assert "| ours | 30 (20–40) | – | 2.0 | – |" in text
     assert "| theirs | 15 (10–20) | 2.00 | – | – |" in text
@@ -57,7 +57,7 @@ def test_a_table_shows_median_range_and_how_many_times_ours_is_better(directory:
 
 
 def test_a_target_is_held_against_the_median_and_a_quick_run_is_not_judged() -> None:
-    found = result("unix", [20.0], [10.0])
+    found = made("unix", [20.0], [10.0])
     values = [1.0, 1.4, 1.5]
     assert found.judge("at least 1.35", values, least=1.35).met is True
     assert found.judge("at most 1.35", values, most=1.35).met is False
@@ -68,11 +68,11 @@ def test_a_target_is_held_against_the_median_and_a_quick_run_is_not_judged() -> 
 
 
 def test_ratios_are_those_of_the_same_round() -> None:
-    assert results.ratios([2.0, 8.0], [1.0, 2.0]) == [2.0, 4.0]
+    assert result.ratios([2.0, 8.0], [1.0, 2.0]) == [2.0, 4.0]
 
 
 def test_the_page_has_its_plots_inside_and_what_other_benchmarks_printed(directory: Path) -> None:
-    result("unix", [20.0, 21.0], [10.0, 11.0]).save()
+    made("unix", [20.0, 21.0], [10.0, 11.0]).save()
     (directory / "help.md").write_text("# How long does help take?\n\n| | ms |\n| --- | --- |\n| help | 46 |\n")
     _, html = report.write(directory)
     text = html.read_text()
@@ -83,7 +83,7 @@ def test_the_page_has_its_plots_inside_and_what_other_benchmarks_printed(directo
 
 
 def test_quick_results_lie_apart(directory: Path) -> None:
-    found = result("unix", [1.0], [1.0])
+    found = made("unix", [1.0], [1.0])
     found.quick = True
     assert found.save().parent == directory / "quick"
     assert report.families(directory) == []

@@ -374,8 +374,14 @@ class Executor(Protocol):
         `cause`: why it is not wanted; NONE = it is, but its supervisor died before it began.
         """
 
-    def adopt(self, token: str, attempt: int, *, started: bool = False) -> None:
-        """Watch an attempt that an earlier daemon launched and that still runs. `started`: its main process is known to run."""
+    def adopt(self, token: str, attempt: int, *, started: bool = False, at_once: bool = True) -> None:
+        """Watch an attempt that an earlier daemon launched and that still runs. `started`: its main process is known to run.
+
+        Not `at_once`: nothing is to be done for it before it ends, so its supervisor may be looked up by `attach_some`.
+        """
+
+    def attach_some(self, most: int) -> bool:
+        """Look up the supervisors of `most` attempts that were adopted without; tells whether there are more."""
 
     def kill_leftovers(self, token: str, attempt: int) -> int:
         """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled.

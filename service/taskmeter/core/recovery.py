@@ -22,6 +22,7 @@ from taskmeter.core.wait_turn import take_up, wait_turn
 from taskmeter.model.state import State
 from taskmeter.model.task import Task
 
+ATTACHED_PER_TURN = 16
 METERS_PER_TURN = 8
 """How many meters are opened before the loop's other work has its turn; each takes up to half a millisecond."""
 
@@ -58,13 +59,14 @@ async def recover(service: Service) -> None:
             service.spawn(launch(service, entry))
             continue
         entry.launched = True
+        runs_on = _runs_on(task, facts)
         counts["running" if facts.alive else "ended"] += 1
         if facts.alive:
-            service.executor.adopt(task.token, task.attempt, started=facts.started is not None)
+            service.executor.adopt(task.token, task.attempt, started=facts.started is not None, at_once=not runs_on)
             entry.meter_later = facts.started is not None and facts.gone is None
             if task.stop is not None:  # the order may not have reached its page before the daemon died
                 service.executor.order_stop(task.token, task.attempt, task.stop.cause, task.stop.grace_seconds, task.stop.serial)
-        if not _runs_on(task, facts):
+        if not runs_on:
             observe(service, task.token, task.attempt)
     if any(counts.values()):
         log.info("recovered %s", ", ".join(f"{count} {what}" for what, count in counts.items()))
@@ -73,7 +75,9 @@ async def recover(service: Service) -> None:
 
 
 async def open_meters(service: Service) -> None:
-    """Go on sampling what was adopted: after serving has begun. What is asked for meanwhile is opened at once."""
+    """Watch and go on sampling what was adopted: after serving has begun. What is asked for meanwhile is opened at once."""
+    while service.executor.attach_some(ATTACHED_PER_TURN):  # noqa: ASYNC110  # others have their turn
+        await asyncio.sleep(0)
     for index, entry in enumerate([entry for entry in service.live.values() if entry.meter_later]):
         if index % METERS_PER_TURN == 0:
             await asyncio.sleep(0)

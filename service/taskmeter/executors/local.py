@@ -97,6 +97,8 @@ class LocalExecutor:
         self._next_request = 0
         self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="remove")
         self._in_turn: list[Watch] = []
+        self._to_attach: list[Watch] = []
+        """Adopted, but their supervisors have not been looked up."""
         self._started = False
 
     async def start(self) -> None:
@@ -334,11 +336,26 @@ class LocalExecutor:
             watch.seen_ended = watch.seen_ended or facts.ended is not None
         return facts
 
-    def adopt(self, token: str, attempt: int, *, started: bool = False) -> None:
+    def adopt(self, token: str, attempt: int, *, started: bool = False, at_once: bool = True) -> None:
         if self._watches.get(token, attempt) is not None:
             return
         watch = self._watches.add(Watch(token, attempt, self._directory(token, attempt), seen_started=started))
-        if started:  # else the first sweep would have every one looked at again, before the daemon serves
+        if at_once:
+            self._attach(watch)
+        else:
+            watch.unseen = True  # so that the sweep has it too, should nobody come
+            self._to_attach.append(watch)
+
+    def attach_some(self, most: int) -> bool:
+        for watch in self._to_attach[-most:]:
+            if watch.unseen and not watch.settled:
+                self._attach(watch)
+        del self._to_attach[-most:]
+        return bool(self._to_attach)
+
+    def _attach(self, watch: Watch) -> None:
+        token, attempt = watch.token, watch.attempt
+        if watch.seen_started:  # else the first sweep would have every one looked at again, before the daemon serves
             drop_input(watch.directory)
         if not self._watches.attach_owner(watch):  # it has ended meanwhile
             assert self._loop is not None
@@ -484,6 +501,7 @@ class LocalExecutor:
             if done is not None:
                 done.cancel()
         self._requests.clear()
+        self._to_attach.clear()
 
     # ---- what the loop calls ---------------------------------------------------------------------------------------
 

@@ -158,6 +158,35 @@ async def test_adopting_what_has_ended_meanwhile_tells_so(make_attempts: MakeAtt
     assert again.facts.gone is not None
 
 
+async def test_what_is_adopted_before_its_supervisor_is_looked_up_obeys_from_then_on(make_attempts: MakeAttempts) -> None:
+    first = await make_attempts()
+    running, ended = await first.run("sleep", "1000"), await first.run("true")
+    await running.started()
+    await ended.over()
+    await first.executor.close()
+    second = await make_attempts()
+    again = [second.know(each.token, 1, each.incarnation) for each in (running, ended)]
+    for each in (running, ended):
+        second.executor.adopt(each.token, 1, started=True, at_once=False)
+    again[0].stop(0.0)
+    assert second.executor.attach_some(1), "the other one"
+    assert not second.executor.attach_some(1)
+    for each in again:
+        await each.over()
+
+
+async def test_what_nobody_looked_up_is_watched_by_the_sweep(make_attempts: MakeAttempts) -> None:
+    first = await make_attempts()
+    attempt = await first.run("sleep", "1000")
+    await attempt.started()
+    await first.executor.close()
+    second = await make_attempts()
+    again = second.know(attempt.token, 1, attempt.incarnation)
+    second.executor.adopt(attempt.token, 1, started=True, at_once=False)
+    again.stop(0.0)
+    await again.over()
+
+
 async def test_a_meter_finds_the_processes_and_pages_of_a_running_attempt(attempts: Attempts) -> None:
     attempt = await attempts.prepare()
     assert attempts.executor.meter_source(attempt.token, 1) is None
