@@ -195,20 +195,41 @@ static bool take_relative(const struct found *which, int number)
     if (fresh) {
         relatives[relative_count++] = (struct relative){.pid = which->pid, .start_ticks = child.start_ticks};
         if (number)
-            signal_pidfd(pidfd, number);
+            relatives[relative_count - 1].foreign = signal_pidfd(pidfd, number) < 0 && errno == EPERM;
     }
     close(pidfd);
     return fresh;
 }
 
-/* Look below the target and all that was found until nobody is new, or patience is over; each new one gets `number`, unless
- * that is 0.
+/* Whether everybody who was told to stop has stopped. A stop signal that comes while its receiver is in the middle of a fork takes
+ * effect after that: until then there may be a child that no look has seen.
+ */
+static bool all_stand_still(void)
+{
+    struct process process;
+    for (int i = -1; i < relative_count; i++) {
+        if (i < 0 ? !main_alive : relatives[i].foreign)
+            continue;
+        if (!read_process(i < 0 ? main_pid : relatives[i].pid, &process) || is_dead(&process))
+            continue;
+        if (i >= 0 && process.start_ticks != relatives[i].start_ticks)
+            continue;
+        if (process.state != 'T' && process.state != 't')
+            return false;
+    }
+    return true;
+}
+
+/* Look below the target and all that was found until nobody is new and, with `number`, a stop signal that each new one gets,
+ * nobody could have had a child meanwhile; or until patience is over.
  */
 static void find_relatives(int number, uint64_t patience_ns)
 {
     uint64_t end = now_ns(CLOCK_MONOTONIC) + patience_ns;
     int fresh;
+    bool still;
     do {
+        still = !number || all_stand_still(); /* before the look, which then misses nobody */
         fresh = found_count = 0;
         if (has_children_files) {
             if (main_alive)
@@ -220,7 +241,7 @@ static void find_relatives(int number, uint64_t patience_ns)
         }
         for (int i = 0; i < found_count; i++)
             fresh += take_relative(&found[i], number);
-    } while (fresh && now_ns(CLOCK_MONOTONIC) < end);
+    } while ((fresh || !still) && now_ns(CLOCK_MONOTONIC) < end);
 }
 
 /* A pidfd of exactly that process, or -1 when it is no more. */
