@@ -24,7 +24,7 @@ BUDGET_SECONDS = {
     "unit": 60,
     "native": 480,
     "compat": 30,
-    "integration": 540,
+    "integration": 420,
     "cli": 300,
     "interop": 180,
     "faults": 900,
