@@ -15,6 +15,7 @@ from typing import Any
 
 from taskmeter.core.ports import Ended, Facts, Gone, Launch
 from taskmeter.executors import LocalExecutor
+from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.taskdir import Exit, unpack_exit
 from taskmeter.model.ids import new_incarnation, new_token
 from taskmeter.model.task import Attach, Cause, Target, TaskSpec
@@ -138,7 +139,8 @@ class Attempts:
                 made.stop(0.0, serial=1_000_000)
         for made in self._made.values():
             await wait_until_async(partial(over_now, made), f"{made.token} is over")
-            made.executor.kill_leftovers(made.token, made.number)
+            cgroups = made.executor.cgroups.find(made.token, made.number)
+            kill_leftovers(cgroups, made.token, made.number, os.fsencode(made.directory))  # that executor may be closed
             made.executor.settle(made.token, made.number)
         await self.executor.close()
         self.executor.cgroups.sweep(lambda _token, _attempt: True)

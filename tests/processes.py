@@ -31,6 +31,15 @@ def of_state_dir(state_dir: Path) -> dict[int, str]:
     return {pid: command for pid in pids if (command := command_of(pid, state_dir)) is not None}
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent's pid, 0 when the process is gone. comm may hold anything, so fields count from the last ")"."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(fields[1])
+
+
 def end_all(state_dir: Path, seconds: float = 20.0) -> None:
     """Kill all of them, those that they start meanwhile too; fail when some are left after `seconds`."""
     deadline = monotonic() + seconds

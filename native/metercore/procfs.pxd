@@ -10,6 +10,7 @@ cdef struct c_ProcStat:
     uint64_t major_faults        # majflt + cmajflt
     int32_t thread_count
     uint64_t start_ticks
+    uint64_t virtual_bytes
     uint64_t rss_pages
 
 cdef struct c_ProcMemory:

@@ -93,6 +93,7 @@ cdef int c_parse_stat(const char *text, size_t size, c_ProcStat *result) noexcep
     result.major_faults = field[12] + field[13]
     result.thread_count = <int32_t>field[20]
     result.start_ticks = field[22]
+    result.virtual_bytes = field[23]
     result.rss_pages = field[24]
     return 0
 

@@ -201,6 +201,30 @@ static bool take_relative(const struct found *which, int number)
     return fresh;
 }
 
+static bool threads_stand_still;
+
+static void see_thread(uint64_t thread, pid_t pid)
+{
+    static char text[1024];
+    char path[80];
+    struct process process;
+    put_text(put_number(put_text(put_number(put_text(path, "/proc/"), (uint64_t)pid), "/task/"), thread), "/stat");
+    if (read_small(AT_FDCWD, path, text, sizeof text) > 0 && parse_stat(text, &process) && !strchr("TtZX", process.state))
+        threads_stand_still = false;
+}
+
+/* Whether it is stopped or dead. The state is the main thread's; where that has ended, all others are asked. */
+static bool stands_still(pid_t pid, const struct process *process)
+{
+    char path[40];
+    if (process->state != 'Z' || process->thread_count <= 1)
+        return is_dead(process) || process->state == 'T' || process->state == 't';
+    put_text(put_number(put_text(path, "/proc/"), (uint64_t)pid), "/task");
+    threads_stand_still = true;
+    each_number(path, see_thread, pid);
+    return threads_stand_still;
+}
+
 /* Whether everybody who was told to stop has stopped. A stop signal that comes while its receiver is in the middle of a fork takes
  * effect after that: until then there may be a child that no look has seen.
  */
@@ -210,11 +234,12 @@ static bool all_stand_still(void)
     for (int i = -1; i < relative_count; i++) {
         if (i < 0 ? !main_alive : relatives[i].foreign)
             continue;
-        if (!read_process(i < 0 ? main_pid : relatives[i].pid, &process) || is_dead(&process))
+        pid_t pid = i < 0 ? main_pid : relatives[i].pid;
+        if (!read_process(pid, &process))
             continue;
         if (i >= 0 && process.start_ticks != relatives[i].start_ticks)
             continue;
-        if (process.state != 'T' && process.state != 't')
+        if (!stands_still(pid, &process))
             return false;
     }
     return true;

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 
-from taskmeter.executors.leftovers import parent_of
 from taskmeter.v1 import task_pb2, usage_pb2
 from tests import processes
 from tests.daemon import Daemon
@@ -76,7 +75,7 @@ def test_g3_g6_a_child_that_has_not_run_its_command_yet_is_found_too(
     pair = wait_until(
         lambda: found if len(found := list(processes.of_state_dir(daemon.state_dir))) == 2 else [], "the shim has its child"
     )
-    shim = next(pid for pid in pair if parent_of(pid) not in pair)
+    shim = next(pid for pid in pair if processes.parent_of(pid) not in pair)
     [child] = set(pair) - {shim}
     if daemon_too:
         daemon.kill9()

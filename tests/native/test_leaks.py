@@ -30,6 +30,7 @@ from metercore.history import History
 from metercore.historyfile import check_range, read_history
 from metercore.hole import punch_hole
 from metercore.launch import Launcher
+from metercore.leftovers import kill_leftovers
 from metercore.meterpage import read_meter
 from metercore.paths import open_beneath
 from metercore.peak import Peak
@@ -270,6 +271,14 @@ def records(directory: Path) -> None:
     open_owner(os.fsencode(directory / "none"))
     failing(read_records, os.fsencode(directory / "lock"))
     failing(tell, -1)
+
+
+@case("leftovers.kill_leftovers")
+def kills(directory: Path) -> None:
+    marks = (b"TASKMETER_TOKEN=tk_nobodyNobodyNobody", b"TASKMETER_ATTEMPT=1")
+    kill_leftovers((), b"", marks, b"")
+    kill_leftovers((os.fsencode(directory / "cgroup.procs"),), b"tk_nobodyNobodyNobody.1", marks, b"")
+    failing(kill_leftovers, (), b"", (b"", ""), b"")
 
 
 @case("paths.open_beneath")

@@ -383,8 +383,8 @@ class Executor(Protocol):
     def attach_some(self, most: int) -> bool:
         """Look up the supervisors of `most` attempts that were adopted without; tells whether there are more."""
 
-    def kill_leftovers(self, token: str, attempt: int) -> int:
-        """Kill what is left of a tree whose supervisor died; returns how many processes or groups were signalled.
+    async def kill_leftovers(self, token: str, attempt: int) -> int:
+        """Kill what is left of a tree whose supervisor died; returns how many processes were killed.
 
         Nothing of a process that was attached: it was not started here, and nobody has asked for its end.
         """

@@ -90,7 +90,8 @@ async def reconcile(service: Service, entry: Entry) -> None:
     if task.state is State.NONE or task.ended:
         return
     facts = service.executor.facts(task.token, task.attempt)
-    steps, fields = _steps(service, task, facts, entry.launched)
+    killed = await service.executor.kill_leftovers(task.token, task.attempt) if _is_orphaned(service, task, facts) else 0
+    steps, fields = _steps(service, task, facts, launched=entry.launched, killed=killed)
     if steps or fields:
         entry_task = await advance(service, task, steps, **fields)
         if entry_task.ended or entry_task.attempt != task.attempt:
@@ -133,8 +134,14 @@ def _poll_ready(service: Service, entry: Entry) -> None:
         service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
 
 
-def _steps(service: Service, task: Task, facts: Facts, launched: bool) -> tuple[list[Step], dict[str, Any]]:
-    """Return the moves the facts call for, and fields to change without a move."""
+def _is_orphaned(service: Service, task: Task, facts: Facts) -> bool:
+    """Whether its supervisor died before its tree was gone. One that is only attached is nobody's to kill."""
+    same_boot = facts.same_boot and task.boot_id == service.boot_id
+    return same_boot and facts.claimed and not facts.alive and facts.gone is None and task.spec.attach is None
+
+
+def _steps(service: Service, task: Task, facts: Facts, *, launched: bool, killed: int) -> tuple[list[Step], dict[str, Any]]:
+    """Return the moves the facts call for, and fields to change without a move. `killed`: processes of an orphaned tree."""
     steps: list[Step] = []
     fields: dict[str, Any] = {}
     state = task.state
@@ -159,7 +166,7 @@ def _steps(service: Service, task: Task, facts: Facts, launched: bool) -> tuple[
     if ended is None and lost:
         if not facts.claimed and not launched:
             return steps, fields  # not spawned yet: recovery or the launcher will do it
-        ended_fields = _lost(service, task, facts)
+        ended_fields = _lost(service, task, facts, killed)
         if not ended_fields:
             return steps, fields
     elif ended is not None and not task.end_time:
@@ -198,7 +205,7 @@ def _ended(task: Task, ended: Ended) -> dict[str, Any]:
     return fields
 
 
-def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
+def _lost(service: Service, task: Task, facts: Facts, killed: int) -> dict[str, Any]:
     """The supervisor is gone and left no exit record."""
     fields: dict[str, Any] = {"exit_code": NO_EXIT_CODE, "exit_signal": 0, "end_time": time.time()}
     same_boot = facts.same_boot and task.boot_id == service.boot_id
@@ -219,15 +226,12 @@ def _lost(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     if task.spec.attach is not None:
         fields["exit_message"] = "lost: its supervisor died, so nobody watches the process any more; it was left alone"
         return fields
-    killed = service.executor.kill_leftovers(task.token, task.attempt)
     rest = f"; {killed} of its processes were killed" if killed else ""
     fields["exit_message"] = f"lost: its supervisor died, so nobody knows how it ended{rest}"
     return fields
 
 
 def _final(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
-    if facts.gone is None and facts.ended is not None and task.spec.attach is None:
-        service.executor.kill_leftovers(task.token, task.attempt)
     gone = facts.gone or service.executor.last_account(task.token, task.attempt)
     directory = service.executor.directory_of(task.token, task.attempt)
     usage = service.meter.settle(task.token, directory, facts.ended, gone)

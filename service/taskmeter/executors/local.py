@@ -49,6 +49,9 @@ REMOVE_RETRY_SECONDS = 0.02
 REMOVE_TRIES = 10
 """With doubled pauses that is 20 s: a cgroup is busy until its last zombie has been reaped."""
 
+KILLERS = 4
+"""So many trees without a supervisor are killed at a time; one that cannot be killed holds its place for five seconds."""
+
 NO_ACCOUNTS = Accounts()
 
 _NS = 1_000_000_000
@@ -96,6 +99,7 @@ class LocalExecutor:
         self._requests: dict[int, tuple[Watch | None, asyncio.Future[None] | None, Callable[[int], None] | None]] = {}
         self._next_request = 0
         self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="remove")
+        self._killers = ThreadPoolExecutor(max_workers=KILLERS, thread_name_prefix="kill")
         self._in_turn: list[Watch] = []
         self._to_attach: list[Watch] = []
         """Adopted, but their supervisors have not been looked up."""
@@ -417,12 +421,14 @@ class LocalExecutor:
             tell(pidfd)
             os.close(pidfd)
 
-    def kill_leftovers(self, token: str, attempt: int) -> int:
+    async def kill_leftovers(self, token: str, attempt: int) -> int:
+        assert self._loop is not None
         records = read_records(self._directory(token, attempt))
         main = taskdir.unpack_pid(records[3]) if records else None
         if main is not None and main.flags & taskdir.PID_ATTACHED:
             return 0
-        return kill_leftovers(self._cgroups.find(token, attempt), token, attempt, self._directory(token, attempt))
+        cgroups, directory = self._cgroups.find(token, attempt), self._directory(token, attempt)
+        return await self._loop.run_in_executor(self._killers, kill_leftovers, cgroups, token, attempt, directory)
 
     def last_account(self, token: str, attempt: int) -> Gone:
         return last_account(self._directory(token, attempt), self._cgroups_of(token, attempt))
@@ -496,6 +502,7 @@ class LocalExecutor:
         self._watches.close()
         self._spares.close()
         self._remover.shutdown(wait=True, cancel_futures=True)
+        self._killers.shutdown(wait=True, cancel_futures=True)
         self._cgroups.close()
         for _, done, _ in self._requests.values():
             if done is not None:

@@ -14,7 +14,6 @@ import pytest
 from taskmeter.core.ports import Launch
 from taskmeter.errors import LimitError
 from taskmeter.executors import taskdir
-from taskmeter.executors.leftovers import members
 from taskmeter.executors.taskdir import ExitKind
 from taskmeter.model.task import TaskSpec
 from tests.attempts import Attempts, no_descriptors
@@ -198,6 +197,10 @@ async def test_a_meter_finds_the_processes_and_pages_of_a_running_attempt(attemp
     assert source.directory == str(attempt.directory)
     for path in filter(None, (source.cgroup_v2, source.cgroup_v1_memory)):
         assert pid in members(path)
+
+
+def members(cgroup: str) -> list[int]:
+    return list(map(int, Path(cgroup, "cgroup.procs").read_text(encoding="ascii").split()))
 
 
 async def test_without_descriptors_no_running_attempt_looks_lost(attempts: Attempts) -> None:

@@ -265,7 +265,7 @@ async def test_a_killed_shim_takes_nothing_with_it(attempts: Attempts, targets: 
     os.kill(shim.shim_pid, signal.SIGKILL)
     facts = await attempt.until(lambda facts: not facts.alive)
     assert (facts.ended, facts.gone) == (None, None)
-    assert attempt.executor.kill_leftovers(attempt.token, attempt.number) == 0
+    assert await attempt.executor.kill_leftovers(attempt.token, attempt.number) == 0
     assert is_alive(target.pid)
     assert is_alive(child)
 

@@ -13,7 +13,7 @@ from time import monotonic
 
 import pytest
 
-from taskmeter.executors.leftovers import parent_of
+from tests import processes
 from tests.attempts import Attempts, proc
 from tests.native.shim.conftest import MakeAttempts
 from tests.native.shim.hostile import SCRIPTS, script
@@ -135,9 +135,10 @@ async def test_the_tree_hangs_below_the_shim_and_the_shim_below_no_one_that_matt
     await armed(attempt)
     source = attempts.executor.meter_source(attempt.token, 1)
     assert source is not None
-    assert parent_of(source.main_pid) == source.shim_pid
+    assert processes.parent_of(source.main_pid) == source.shim_pid
     assert proc(source.shim_pid, "comm") == "taskmeter-shim\n"
     assert os.getsid(source.shim_pid) == source.shim_pid != os.getsid(0)
     await wait_until_async(
-        lambda: sum(parent_of(pid) == source.shim_pid for pid in attempt.survivors()) == 2, "main and one orphan are the shim's"
+        lambda: sum(processes.parent_of(pid) == source.shim_pid for pid in attempt.survivors()) == 2,
+        "main and one orphan are the shim's",
     )
