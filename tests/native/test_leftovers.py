@@ -85,7 +85,7 @@ def test_who_forks_and_exits_without_end_is_outrun(kind: str) -> None:
 
 def test_who_may_not_be_read_is_found_below_its_parent() -> None:
     """One that is not dumpable belongs to root as far as /proc is concerned; so it is for who is not root."""
-    code = "import ctypes, os, signal; os.fork() or ctypes.CDLL(None).prctl(4, 0); print('up', flush=True); signal.pause()"
+    code = "import ctypes, os, signal; os.fork() or ctypes.CDLL(None).prctl(4, 0); os.write(1, b'up\\n'); signal.pause()"
     command = [sys.executable, "-S", "-c", code]
     with subprocess.Popen(command, env=os.environ | MARKED, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
