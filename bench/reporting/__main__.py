@@ -143,6 +143,7 @@ def reading(directory: Path, costs: Any, verdicts: Verdicts) -> None:
         descriptors.append(os.open(path, os.O_RDONLY))
     blocks = costs.Blocks(descriptors)
     ways: dict[str, Callable[[], int]] = {
+        "mapped, one counter": blocks.one_ns,
         "one by one mapped": blocks.mapped_ns,
         "in one piece of memory": blocks.together_ns,
         "pread": blocks.pread_ns,

@@ -6,7 +6,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from metercore._c.linux cimport MAP_FAILED, MAP_SHARED, PROT_READ, mmap, munmap, pread
-from metercore._c.report cimport TM_REPORT_BYTES
+from metercore._c.report cimport TM_REPORT_BYTES, tm_report
 from metercore.clock cimport c_thread_cpu_ns
 from metercore.report cimport c_Report, c_report_counters
 
@@ -61,6 +61,16 @@ cdef class Blocks:
         for n in range(self.count):
             if c_report_counters(self.pages[n], TM_REPORT_BYTES, &found):
                 total += found.completed_count
+        self._check(total)
+        return c_thread_cpu_ns() - begin
+
+    def one_ns(self):
+        """Take one counter of each from their mappings; CPU nanoseconds."""
+        cdef unsigned long long begin = c_thread_cpu_ns()
+        cdef int64_t total = 0
+        cdef int n
+        for n in range(self.count):
+            total += (<const tm_report *>self.pages[n]).completed_count.value
         self._check(total)
         return c_thread_cpu_ns() - begin
 
