@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy
 from metercore._c.report cimport TM_REPORT_BYTES, TM_REPORT_CUSTOM_COUNT, TM_REPORT_NAME_BYTES, tm_report
 from metercore._c.pthread cimport pthread_mutex_lock, pthread_mutex_unlock
 from metercore.descriptors cimport c_read_path
-from metercore.report cimport c_report_add, c_report_counters, c_report_text
+from metercore.report cimport c_clamp, c_report_add, c_report_counters, c_report_text
 from metercore.slots cimport c_rare_own, c_Reported, c_Said, c_Slot
 from metercore.tariff cimport c_Tariff
 
@@ -44,7 +44,7 @@ cdef void c_take(const c_Tariff *tariff, const char *page, c_Said *said) noexcep
     for n in range(tariff.custom_count):
         for k in range(TM_REPORT_CUSTOM_COUNT):
             if memcmp(block.custom[k].name, tariff.custom[n].name, TM_REPORT_NAME_BYTES) == 0:
-                said.custom_counts[n] = min(max(block.custom[k].value, 0), 0x3FFFFFFFFFFFFFFF)
+                said.custom_counts[n] = c_clamp(block.custom[k].value)
                 break
     if block.text_serial != said.report.text_serial and c_report_text(page, TM_REPORT_BYTES, &said.text):
         said.report.text_serial = block.text_serial

@@ -254,7 +254,10 @@ cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     cdef char[TM_REPORT_BYTES] page
     cdef bint found = not slot.external and c_copy_report(slot, now_ns, page)
     if slot.reported != NULL:
-        c_reported_read(slot, page if found else NULL)
+        if found:
+            c_reported_read(slot, page)
+        else:
+            c_reported_read(slot, NULL)
     elif found and c_report_counters(page, TM_REPORT_BYTES, &slot.report):
         c_take_custom(slot, <const tm_report *>page)
         if (<tm_report *>page).text_serial != slot.report.text_serial:

@@ -89,7 +89,20 @@ def output_bytes(directory: str) -> int:
 
 
 def report_checksum(directory: str, size: int) -> int:
-    """Return a checksum of the report block; 0 where it cannot be read."""
+    """Return a checksum of what is reported, by the task in its block and by others; 0 where nothing is."""
+    return _block_checksum(directory, size) ^ _reported_checksum(directory)
+
+
+def _reported_checksum(directory: str) -> int:
+    """What others report is written each time, so that any report is a sign of work, also one that changes nothing."""
+    try:
+        changed_ns = os.lstat(f"{directory}/reported").st_mtime_ns
+    except OSError:
+        return 0
+    return zlib.crc32(changed_ns.to_bytes(8, "little", signed=True))
+
+
+def _block_checksum(directory: str, size: int) -> int:
     try:
         # The file is the task's: it may be a link, or a pipe that nobody writes to.
         descriptor = os.open(f"{directory}/task/report", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
