@@ -22,7 +22,25 @@ ITEM_STATUSES = {"queued": 1, "in-progress": 2, "completed": 3, "failed": 4, "re
 _OF_AN_ITEM = frozenset({"item_status", "stage", "worker", "item_error", "item_size"})
 LEVELS = {"notes": 1, "warnings": 2, "errors": 3, "logs": 4}
 
-COUNT = click.IntRange(min=0, max=MOST)
+
+class Amount(click.ParamType[int]):
+    """A whole number, from 0."""
+
+    name = "n"
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return it."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > self._most:
+            self.fail(f"{value!r} is not a whole number from 0 to {self._most}", param, ctx)
+        return int(text)
+
+
+COUNT = Amount(MOST)
+EXIT_CODE = Amount(2**31 - 1)
 
 
 class Counter(click.ParamType[tuple[str, int]]):
@@ -37,9 +55,7 @@ class Counter(click.ParamType[tuple[str, int]]):
         name, separator, number = str(value).partition("=")
         if not 0 < len(name.encode()) <= 24:
             self.fail(f"{value!r} has no name of 1 to 24 bytes", param, ctx)
-        if separator and not (number.isascii() and number.isdigit() and int(number) <= MOST):
-            self.fail(f"{value!r} is not NAME=N with N from 0", param, ctx)
-        return name, int(number) if separator else 1
+        return name, COUNT.convert(number, param, ctx) if separator else 1
 
 
 _EPILOG = """\b
@@ -72,7 +88,7 @@ Examples, in a script that runs as a task:
 @click.option("--worker", default="", metavar="NAME", help="Who has it.")
 @click.option("--item-error", default="", metavar="TEXT", help="Why it failed, or is retried.")
 @click.option("--item-size", type=options.SIZE, default=0, metavar="BYTES", help="How large it is.")
-@click.option("--exit", "exit_code", type=click.IntRange(0, 2**31 - 1), metavar="CODE", help="External work has ended with CODE.")
+@click.option("--exit", "exit_code", type=EXIT_CODE, metavar="CODE", help="External work has ended with CODE.")
 @click.option("--token", metavar="TOKEN", help="Report about this task, through the daemon. Default: the task this runs in.")
 @click.option("--strict", is_flag=True, help="Outside a task, fail with 3 instead of reporting to nobody.")
 @options.json_flag("Print what became of it: one JSON object.")
