@@ -98,6 +98,9 @@ async def reconcile(service: Service, entry: Entry, *, exit_code: int | None = N
         return
     facts = service.executor.facts(task.token, task.attempt)
     killed = await service.executor.kill_leftovers(task.token, task.attempt) if _is_orphaned(service, task, facts) else 0
+    if facts.claimed and (facts.gone is not None or not facts.alive):
+        await service.ingest.finish(task.token, task.attempt)  # what it reported comes before its end
+        task = entry.task
     steps, fields = _steps(service, task, facts, launched=entry.launched, killed=killed)
     if steps or fields:
         entry_task = await advance(service, task, steps, **fields)
@@ -106,6 +109,7 @@ async def reconcile(service: Service, entry: Entry, *, exit_code: int | None = N
             return
     if facts.started and not facts.ended:
         service.open_meter(entry)
+        service.ingest.follow(task)
         service.watch_idle(entry)
     if entry.task.state is State.INITIALIZING:
         service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
@@ -136,6 +140,7 @@ def finish(service: Service, task: Task, *, attempt: int) -> None:
         bury(service, task)
     if not external:
         service.executor.settle(task.token, attempt)
+        service.ingest.settled(task.token, attempt)
     service.scheduler.free_slot(task.token)
     if not task.ended:
         wait_turn(service, task)

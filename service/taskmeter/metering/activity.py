@@ -27,7 +27,7 @@ class Signs(Struct, frozen=True, gc=False):
     io_bytes: int
     output_bytes: int
     report: int
-    """Checksum of the report block."""
+    """Checksum of the report block, and the newest event that came of its item log or by a call."""
 
 
 class _Attempt(Struct):
@@ -88,9 +88,10 @@ def output_bytes(directory: str) -> int:
     return total
 
 
-def report_checksum(directory: str, size: int) -> int:
-    """Return a checksum of what is reported, by the task in its block and by others; 0 where nothing is."""
-    return _block_checksum(directory, size) ^ _reported_checksum(directory)
+def report_checksum(directory: str, size: int, reported: int = 0) -> int:
+    """Return a checksum of the report block, of `reported`, and of when others reported last; 0 where there is nothing."""
+    begin = zlib.crc32(reported.to_bytes(8, "little")) if reported else 0
+    return _block_checksum(directory, size, begin) ^ _reported_checksum(directory)
 
 
 def _reported_checksum(directory: str) -> int:
@@ -102,16 +103,16 @@ def _reported_checksum(directory: str) -> int:
     return zlib.crc32(changed_ns.to_bytes(8, "little", signed=True))
 
 
-def _block_checksum(directory: str, size: int) -> int:
+def _block_checksum(directory: str, size: int, begin: int) -> int:
     try:
         # The file is the task's: it may be a link, or a pipe that nobody writes to.
         descriptor = os.open(f"{directory}/task/report", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return 0
+        return begin
     try:
-        return zlib.crc32(os.read(descriptor, size))
+        return zlib.crc32(os.read(descriptor, size), begin)
     except OSError:
-        return 0
+        return begin
     finally:
         os.close(descriptor)
 

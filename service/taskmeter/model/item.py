@@ -1,6 +1,6 @@
-"""Items: single units of work inside a task, the steps they go through, and what the work has to say. Numbers as on the wire.
+"""Items: single units of work inside a task, their steps, and what the work has to say. Numbers as on the wire.
 
-An item is named by its key: `b"s"` + UTF-8 text, `b"i"` + decimal integer, or `b"j"` + canonical JSON (RFC 8785) of anything else.
+An item is named by its key: `b"s"` + UTF-8 text, `b"i"` + decimal integer, or `b"j"` + canonical JSON (RFC 8785) of any other.
 """
 
 from __future__ import annotations
@@ -100,3 +100,53 @@ class Item(Struct, frozen=True, gc=False):
     """Of its newest event, in Unix seconds."""
     event_count: int
     """How many events it has had, those included that are no longer kept."""
+
+
+class ItemCounts(Struct, frozen=True, gc=False):
+    """How many items stand how."""
+
+    queued: int = 0
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+    retrying: int = 0
+    skipped: int = 0
+
+
+class ItemStats(Struct, frozen=True, gc=False):
+    """All items of a task, counted."""
+
+    total: ItemCounts
+    stages: tuple[tuple[str, ItemCounts], ...]
+    """By name of the stage they are in; of a task with more stages than are counted apart, the first ones by name."""
+    event_count: int
+    """Events of all kinds that the work has reported."""
+
+
+class ItemHistory(Struct, frozen=True, gc=False):
+    """A page of what happened to one item, oldest first."""
+
+    frames: tuple[bytes, ...]
+    """The events, each framed as `StreamEventsResponse.events`."""
+    next_seq: int
+    """Where the next page begins; 0 = this is the last one."""
+    forgotten_count: int
+    """Events of it that are no longer kept."""
+
+
+class Said(Struct, frozen=True, gc=False):
+    """What a task's status shows of the messages of its work."""
+
+    errors: tuple[str, ...] = ()
+    """The newest, oldest first."""
+    warnings: tuple[str, ...] = ()
+    error_count: int = 0
+    warning_count: int = 0
+
+
+class LogLine(Struct, frozen=True, gc=False):
+    """A message as it was reported."""
+
+    time: float
+    attempt: int
+    text: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from taskmeter.model.item import Item, ItemChanged, StepEvent
-from taskmeter.v1 import item_pb2
+from msgspec.structs import asdict
+
+from taskmeter.model.item import Item, ItemChanged, ItemCounts, StepEvent
+from taskmeter.v1 import item_pb2, item_service_pb2
 
 
 def key_of(item_id: item_pb2.ItemId) -> bytes:
@@ -27,9 +29,31 @@ def fill_item_id(message: item_pb2.ItemId, key: bytes) -> None:
         message.text = name
 
 
-def fill_item_changed(message: item_pb2.ItemChanged, changed: ItemChanged | Item) -> None:
-    """Set all that is known of an item that has changed, or of how it stands."""
-    fill_item_id(message.item_id, changed.key if isinstance(changed, Item) else changed.item_id)
+def item_message(item: Item) -> item_service_pb2.Item:
+    """Return how an item stands."""
+    message = item_service_pb2.Item(
+        stage=item.stage,
+        status=int(item.status),  # type: ignore[arg-type]
+        attempt=item.attempt,
+        error=item.error,
+        worker=item.worker,
+        size=item.size,
+        metadata=item.metadata,
+        time=item.time,
+        event_count=item.event_count,
+    )
+    fill_item_id(message.item_id, item.key)
+    return message
+
+
+def counts_message(counts: ItemCounts) -> item_service_pb2.ItemCounts:
+    """Return how many items stand how."""
+    return item_service_pb2.ItemCounts(**asdict(counts))
+
+
+def fill_item_changed(message: item_pb2.ItemChanged, changed: ItemChanged) -> None:
+    """Set all that is known of an item that has changed."""
+    fill_item_id(message.item_id, changed.item_id)
     message.stage = changed.stage
     message.status = int(changed.status)  # type: ignore[assignment]  # same numbers, checked by a test
     message.attempt = changed.attempt
