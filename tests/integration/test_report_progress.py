@@ -337,3 +337,17 @@ def test_a_report_key_calls_no_more_often_than_a_key_may(make_daemon: Callable[.
     assert [report(daemon, token, {}, {}, {}, key=key) for _ in range(2)] == [3, 3], "calls are counted, not reports"
     assert refused(daemon, token, {}, key=key).reason == "RATE_LIMITED"
     daemon.calls.Terminate(token=token, immediate=True)
+
+
+def test_items_and_messages_are_what_the_task_has_to_show_afterwards(shared_daemon: Daemon) -> None:
+    token, key = running(shared_daemon)
+    items = [{"item_id": {"text": name}, "status": status, "stage": "draw"} for name, status in (("a", 3), ("b", 4), ("a", 4))]
+    said = [{"level": 3, "text": "no ink"}, {"level": 2, "text": "low"}, {"level": 2, "text": "lower"}]
+    report(shared_daemon, token, {"items": items[:2], "messages": said[:2]}, {"items": items[2:], "messages": said[2:]}, key=key)
+    status = status_of(shared_daemon.calls, token)
+    assert (list(status.errors), list(status.warnings)) == (["no ink"], ["low", "lower"])
+    assert (status.error_count, status.warning_count) == (1, 2)
+    found = shared_daemon.calls.GetItem(token=token, item_id={"text": "a"}).item
+    assert (found.status, found.stage) == (4, "draw")
+    assert len(shared_daemon.calls.GetItemHistory(token=token, item_id={"text": "a"}).events) == 2
+    shared_daemon.calls.Terminate(token=token, immediate=True)
