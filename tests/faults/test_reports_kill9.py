@@ -35,7 +35,9 @@ def test_g11_no_acknowledged_report_is_lost_and_none_is_taken_in_twice(daemon: D
             number += PER_STREAM
             stream = [
                 pb.ReportProgressRequest(
-                    token=answer.token, add_completed_count=1, messages=[event_pb2.Message(level=1, text=text)]
+                    token=answer.token,
+                    add_completed_count=1,
+                    messages=[event_pb2.Message(level=event_pb2.MESSAGE_LEVEL_NOTE, text=text)],
                 )
                 for text in texts
             ]
