@@ -44,8 +44,15 @@ def judge(daemon: Daemon, token: str, count: int) -> None:
     assert (stats.event_count, stats.total.in_progress) == (WRITER_COUNT * count, WRITER_COUNT * min(count, 1000))
     item = daemon.calls.GetItem(token=token, item_id={"text": "1.7"}).item
     assert item.event_count == len(range(7, count, 1000))
-    history = daemon.calls.GetItemHistory(token=token, item_id={"text": "1.7"}, page_size=1000)
-    assert [event.item_changed.attempt for event in history.events] == list(range(7, count, 1000))
+    history: list[int] = []
+    page_token = ""
+    while True:
+        page = daemon.calls.GetItemHistory(token=token, item_id={"text": "1.7"}, page_token=page_token)
+        history += [event.item_changed.attempt for event in page.events]
+        page_token = page.next_page_token
+        if not page_token:
+            break
+    assert history == list(range(7, count, 1000))
 
 
 @pytest.mark.slow
@@ -78,6 +85,7 @@ def test_failpoints_of_the_ingest_lose_and_repeat_nothing(make_daemon: Callable[
     wait_until(lambda: f"failpoint {point}" in daemon.log(), "the failpoint is reached")
     if action == "crash":
         daemon.process.wait(10)
+        daemon.kill9()  # which only takes note of it
         daemon.env.pop("TASKMETER_FAILPOINTS")
         daemon.start()
     end_of(daemon.calls, token)

@@ -31,8 +31,8 @@ def _write(value: object, quote: Callable[[str], str]) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int):
-        if abs(value) > MOST_EXACT:
-            raise ValueError(f"{value} is beyond what JSON tells apart; write it as text")
+        if abs(value) > MOST_EXACT and not _is_told_apart(value):
+            raise ValueError("a whole number is beyond 2^53, where JSON does not tell all apart; write it as text")
         return str(value)
     if isinstance(value, float):
         return number(value)
@@ -45,6 +45,14 @@ def _write(value: object, quote: Callable[[str], str]) -> str:
         names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
         return "{" + ",".join([f"{quote(name)}:{_write(value[name], quote)}" for name in names]) + "}"
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _is_told_apart(value: int) -> bool:
+    """Whether a large whole number is the very text that its double is written as."""
+    try:
+        return str(value) == number(float(value))
+    except (OverflowError, ValueError):
+        return False
 
 
 def number(value: float) -> str:
