@@ -22,36 +22,83 @@ if TYPE_CHECKING:
     from taskmeter.model.event import EventKind
     from taskmeter.model.retry import RetryPolicy
     from taskmeter.model.state import Outcome, State
-    from taskmeter.work import current
+    from taskmeter.work import (
+        ErrorSummary,
+        FailedItem,
+        StatusEvent,
+        StatusTracker,
+        TaskEvent,
+        count,
+        current,
+        error,
+        get_task_context,
+        instrument,
+        item,
+        note,
+        progress,
+        task_log,
+        track,
+        warn,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Client",
+    "ErrorSummary",
     "Event",
     "EventKind",
+    "FailedItem",
     "Outcome",
     "RetryPolicy",
     "State",
+    "StatusEvent",
+    "StatusTracker",
     "SyncClient",
+    "TaskEvent",
     "TaskStatus",
     "TaskmeterError",
     "__version__",
+    "count",
     "current",
+    "error",
     "errors",
+    "get_task_context",
+    "instrument",
+    "item",
+    "note",
+    "progress",
+    "task_log",
+    "track",
+    "warn",
 ]
 
 _HOME = {
     "Client": "taskmeter.client.aio",
+    "ErrorSummary": "taskmeter.work",
     "Event": "taskmeter.client.status",
     "EventKind": "taskmeter.model.event",
+    "FailedItem": "taskmeter.work",
     "Outcome": "taskmeter.model.state",
     "RetryPolicy": "taskmeter.model.retry",
     "State": "taskmeter.model.state",
+    "StatusEvent": "taskmeter.work",
+    "StatusTracker": "taskmeter.work",
     "SyncClient": "taskmeter.client.sync",
+    "TaskEvent": "taskmeter.work",
     "TaskStatus": "taskmeter.client.status",
     "TaskmeterError": "taskmeter.errors",
+    "count": "taskmeter.work",
     "current": "taskmeter.work",
+    "error": "taskmeter.work",
+    "get_task_context": "taskmeter.work",
+    "instrument": "taskmeter.work",
+    "item": "taskmeter.work",
+    "note": "taskmeter.work",
+    "progress": "taskmeter.work",
+    "task_log": "taskmeter.work",
+    "track": "taskmeter.work",
+    "warn": "taskmeter.work",
 }
 
 

@@ -1,0 +1,310 @@
+"""Follow items through the stages of a pipeline in this process: query them, and be told of each change."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from time import time
+from typing import Any
+
+from taskmeter.work.context import current
+from taskmeter.work.failure import describe
+from taskmeter.work.names import name_of
+from taskmeter.work.numbers import STATUSES, STEPS
+from taskmeter.work.observers import Observers
+from taskmeter.work.tracking import ErrorSummary, FailedItem, Status, StatusEvent, TaskEvent, TaskEventType
+
+OnStatus = Callable[[StatusEvent], Awaitable[None] | None]
+OnTask = Callable[[TaskEvent], Awaitable[None] | None]
+
+MAX_ITEMS = 100_000
+MAX_HISTORY = 100
+MAX_WAITING = 1_000_000
+"""Events that wait for slow callbacks; some 200 MB."""
+
+
+class StatusTracker:
+    """Knows how every item stands, and tells callbacks of each change.
+
+        tracker = StatusTracker(on_status_change=lambda event: print(event.item_id, event.status))
+        tracker.change("page-1", "in_progress", stage="render")
+        tracker.get_stats()  # {"queued": 0, "in_progress": 1, …}
+
+    Callbacks may be plain or `async` functions, given here, set as attributes, or methods of a subclass. They are called in
+    order, one at a time, off the thread that made the event, and can neither slow nor break it; `flush` and `drain` wait.
+
+    Memory is bounded: beyond `max_items`, finished items are forgotten, completed ones first and oldest first; beyond
+    `max_history` events of one item, its oldest ones. `get_stats` counts all. Inside a task every event also goes to the item
+    log, where the daemon keeps it for anybody to ask. May be used from any thread.
+    """
+
+    on_status_change: OnStatus | None = None
+    on_task_start: OnTask | None = None
+    on_task_complete: OnTask | None = None
+    on_task_retry: OnTask | None = None
+    on_task_fail: OnTask | None = None
+
+    def __init__(
+        self,
+        on_status_change: OnStatus | None = None,
+        on_task_start: OnTask | None = None,
+        on_task_complete: OnTask | None = None,
+        on_task_retry: OnTask | None = None,
+        on_task_fail: OnTask | None = None,
+        *,
+        max_items: int = MAX_ITEMS,
+        max_history: int = MAX_HISTORY,
+    ) -> None:
+        given: dict[str, Any] = {
+            "on_status_change": on_status_change,
+            "on_task_start": on_task_start,
+            "on_task_complete": on_task_complete,
+            "on_task_retry": on_task_retry,
+            "on_task_fail": on_task_fail,
+        }
+        for name, callback in given.items():
+            if callback is not None:  # else a subclass may have a method of this name
+                setattr(self, name, callback)
+        self.max_items = max_items
+        self.max_history = max_history
+        self.observers = Observers(MAX_WAITING)
+        self._lock = threading.RLock()  # a signal handler may come in between
+        self._items: dict[Any, _Tracked] = {}
+        self._by_status: dict[str, dict[Any, _Tracked]] = {status: {} for status in STATUSES}
+        self._counts = dict.fromkeys(STATUSES, 0)
+        context = current()
+        self._log = context.log_file if context.is_task else None
+        _all.add(self)
+
+    # ------------------------------------------------------------------------------------------------------ being told
+
+    def change(
+        self,
+        item_id: Any,
+        status: Status,
+        *,
+        stage: str | None = None,
+        worker: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        error: BaseException | str | None = None,
+    ) -> StatusEvent:
+        """Say that an item changed, and return the event. An error adds the metadata `error` and `error_type`."""
+        told: dict[str, Any] = dict(metadata) if metadata else {}
+        told.update(describe(error)[1])
+        event = StatusEvent(item_id, stage, status, worker, time(), told)
+        self.emit(event)
+        return event
+
+    def step(
+        self,
+        item_id: Any,
+        task_name: str,
+        event_type: TaskEventType,
+        *,
+        stage: str = "",
+        worker: str = "",
+        attempt: int = 1,
+        error: BaseException | None = None,
+        duration: float | None = None,
+    ) -> TaskEvent:
+        """Say what happened to a task, a step, of an item, and return the event."""
+        event = TaskEvent(item_id, stage, task_name, worker, event_type, attempt, time(), error, duration)
+        self.emit_task_event(event)
+        return event
+
+    def emit(self, event: StatusEvent) -> None:
+        """Record an event and have it told. Raises `ValueError` for a status that there is not."""
+        number = STATUSES.get(event.status)
+        if number is None:
+            raise ValueError(f"{event.status!r} is no status; there are {', '.join(STATUSES)}")
+        key = _key(event.item_id)
+        with self._lock:
+            attempt = self._record(key, event)
+            if self._log is not None:
+                self._log_status(event, number, attempt)
+            if self.on_status_change is not None:
+                self.observers.put(self.on_status_change, event)
+
+    def emit_task_event(self, event: TaskEvent) -> None:
+        """Have an event of a task told. Raises `ValueError` for a type that there is not."""
+        number = STEPS.get(event.event_type)
+        if number is None:
+            raise ValueError(f"{event.event_type!r} is no type of event; there are {', '.join(STEPS)}")
+        with self._lock:
+            if self._log is not None:
+                self._log_step(event, number)
+            callback: OnTask | None = getattr(self, f"on_task_{event.event_type}")
+            if callback is not None:
+                self.observers.put(callback, event)
+
+    async def _emit(self, event: StatusEvent) -> None:
+        """As AntFlow's pipelines call it."""
+        self.emit(event)
+
+    async def _emit_task_event(self, event: TaskEvent) -> None:
+        """As AntFlow's pipelines call it."""
+        self.emit_task_event(event)
+
+    def flush(self, timeout_seconds: float | None = None) -> bool:
+        """Wait until callbacks have seen all events so far; False if not in time. On an event loop, `await drain()` instead."""
+        return self.observers.flush(timeout_seconds)
+
+    async def drain(self) -> None:
+        """Wait until callbacks have seen all events so far."""
+        await self.observers.drain()
+
+    # ---------------------------------------------------------------------------------------------------- being asked
+
+    def get_status(self, item_id: Any) -> StatusEvent | None:
+        """Return the newest event of an item; None if there is none."""
+        found = self._items.get(_key(item_id))
+        return found.now if found else None
+
+    def get_tracked_ids(self) -> list[Any]:
+        """Return the ids of all items, in the order in which they were first seen."""
+        with self._lock:
+            return [tracked.now.item_id for tracked in self._items.values()]
+
+    def get_by_status(self, status: Status) -> list[StatusEvent]:
+        """Return the newest events of all items that have this status now."""
+        with self._lock:
+            return [tracked.now for tracked in self._by_status.get(status, {}).values()]
+
+    def get_stats(self) -> dict[str, int]:
+        """Return how many items have each status now, forgotten ones included; always the same little work."""
+        return self._counts.copy()
+
+    def get_history(self, item_id: Any) -> list[StatusEvent]:
+        """Return the events of an item, oldest first."""
+        with self._lock:
+            found = self._items.get(_key(item_id))
+            return list(found.history) if found else []
+
+    def get_failed_items(self) -> list[FailedItem]:
+        """Return what is known of each item that has failed."""
+        with self._lock:
+            return [_failed(tracked) for tracked in self._by_status["failed"].values()]
+
+    def get_error_summary(self) -> ErrorSummary:
+        """Return the failed items, and how many there are by type of error and by stage."""
+        items = self.get_failed_items()
+        types: dict[str, int] = {}
+        stages: dict[str, int] = {}
+        for item in items:
+            types[item.error_type] = types.get(item.error_type, 0) + 1
+            stages[item.stage] = stages.get(item.stage, 0) + 1
+        return ErrorSummary(len(items), types, stages, items)
+
+    # ------------------------------------------------------------------------------------------------------- keeping
+
+    def _record(self, key: Any, event: StatusEvent) -> int:
+        """Take an event in; return how often the item was tried in this stage before."""
+        tracked = self._items.get(key)
+        if tracked is None:
+            tracked = self._items[key] = _Tracked(event)
+            tries = 0
+        else:
+            tries = tracked.retries.get(event.stage, 0) if tracked.retries else 0
+            old = tracked.now.status
+            del self._by_status[old][key]
+            self._counts[old] -= 1
+            tracked.now = event
+            tracked.history.append(event)
+            if len(tracked.history) > self.max_history:
+                del tracked.history[0]
+        if event.status == "retrying":
+            tracked.retries = {**(tracked.retries or {}), event.stage: tries + 1}
+        self._by_status[event.status][key] = tracked
+        self._counts[event.status] += 1
+        if len(self._items) > self.max_items:
+            self._forget()
+        return tries
+
+    def _forget(self) -> None:
+        for status in ("completed", "skipped", "failed"):
+            items = self._by_status[status]
+            if items:
+                key = next(iter(items))
+                del items[key], self._items[key]
+                return
+
+    def _log_status(self, event: StatusEvent, number: int, attempt: int) -> None:
+        assert self._log is not None
+        metadata = {str(name): str(value) for name, value in event.metadata.items()} or None
+        error, kind = str(event.metadata.get("error", "")), event.metadata.get("error_type")
+        error = f"{kind}: {error}" if kind and error != kind else error
+        try:
+            self._log.item(_name(event.item_id), number, event.stage or "", attempt, error, event.worker or "", 0, metadata)
+        except (TypeError, ValueError) as refused:
+            self._refused(event.item_id, refused)
+
+    def _log_step(self, event: TaskEvent, number: int) -> None:
+        assert self._log is not None
+        error, _ = describe(event.error)
+        name, seconds = _name(event.item_id), event.duration
+        try:
+            self._log.step(name, event.task_name, number, event.stage, max(event.attempt - 1, 0), error, event.worker, seconds)
+        except (TypeError, ValueError) as refused:
+            self._refused(event.item_id, refused)
+
+    @staticmethod
+    def _refused(item_id: Any, refused: Exception) -> None:
+        """An id that the log cannot take is followed in this process only; the work goes on."""
+        current().warn(f"not logged: the item {str(item_id)[:100]!r}: {refused}")
+
+
+class _Tracked:
+    """One item."""
+
+    __slots__ = ("history", "now", "retries")
+
+    def __init__(self, event: StatusEvent) -> None:
+        self.now = event
+        self.history = [event]
+        self.retries: dict[str | None, int] | None = None
+        """How often it was retried, by stage."""
+
+
+def _key(item_id: Any) -> Any:
+    """Return what tells items apart: 1, True and "1" are three of them, and lists and dicts can be ids too."""
+    kind = type(item_id)
+    if kind is str or kind is int:
+        return item_id
+    if kind in {bool, float, list, dict, tuple} or item_id is None:
+        try:
+            name = name_of(item_id)
+        except (TypeError, ValueError):
+            return kind, repr(item_id)
+        return name if isinstance(name, int) else ("json", name)
+    return item_id
+
+
+def _name(item_id: Any) -> str | int | bytes:
+    try:
+        return name_of(item_id)
+    except (TypeError, ValueError):
+        return str(item_id)
+
+
+def _failed(tracked: _Tracked) -> FailedItem:
+    event = tracked.now
+    error = str(event.metadata.get("error", "Unknown error"))
+    kind = event.metadata.get("error_type")
+    if not kind:  # "ValueError: text", as an error is written
+        before, colon, _ = error.partition(":")
+        kind = before.strip() if colon and before.replace("_", "").replace(" ", "").isalpha() else "Exception"
+    tries = (tracked.retries or {}).get(event.stage, 0) + 1
+    return FailedItem(event.item_id, error, str(kind), event.stage or "unknown", tries, event.timestamp)
+
+
+_all: weakref.WeakSet[StatusTracker] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_all):  # another thread may have held it
+        each._lock = threading.RLock()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_after_fork)
