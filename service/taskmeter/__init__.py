@@ -11,9 +11,11 @@ Names load when they are first used: importing this package imports neither grpc
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers see it; the work imports this, and `typing` takes longer than all it needs
 if TYPE_CHECKING:
+    from typing import Any
+
     from taskmeter import errors
     from taskmeter.client.aio import Client
     from taskmeter.client.status import Event, TaskStatus

@@ -109,7 +109,9 @@ class Context(ReportBlock):
         count: bool = True,
     ) -> Item:
         """Follow one item through a `with` block; see `Item`."""
-        return self.items.item(item_id, stage=stage, size=size, attempt=attempt, worker=worker, metadata=metadata, count=count)
+        from taskmeter.work.items import Item  # noqa: PLC0415  # likewise
+
+        return Item(self.items, item_id, stage, size, attempt, worker, metadata, count)
 
     # ------------------------------------------------------------------------------------------------------- messages
 

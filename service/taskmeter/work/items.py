@@ -127,20 +127,6 @@ class Items:
         text, _ = describe(error)
         self._step(name_of(item_id), step, STEPS[event_type], stage, attempt, text, worker, duration_seconds)
 
-    def item(
-        self,
-        item_id: object,
-        *,
-        stage: str = "",
-        size: int = 0,
-        attempt: int = 0,
-        worker: str = "",
-        metadata: dict[str, str] | None = None,
-        count: bool = True,
-    ) -> Item:
-        """Follow one item through a `with` block; see `Item`."""
-        return Item(self, item_id, stage, size, attempt, worker, metadata, count)
-
 
 class Item:
     """One item in a `with` block: IN_PROGRESS when it begins, COMPLETED or, when it raises, FAILED at its end.
@@ -152,20 +138,21 @@ class Item:
             item.skip("nothing on it")
     """
 
-    __slots__ = ("_items", "_over", "attempt", "count", "id", "metadata", "size", "stage", "worker")
+    __slots__ = ("_items", "_name", "_over", "attempt", "count", "id", "metadata", "size", "stage", "worker")
 
     def __init__(
         self,
         items: Items,
         item_id: object,
-        stage: str,
-        size: int,
-        attempt: int,
-        worker: str,
-        metadata: dict[str, str] | None,
-        count: bool,
+        stage: str = "",
+        size: int = 0,
+        attempt: int = 0,
+        worker: str = "",
+        metadata: dict[str, str] | None = None,
+        count: bool = True,
     ) -> None:
         self._items = items
+        self._name = item_id if type(item_id) is str else name_of(item_id)
         self._over = False
         self.id = item_id
         self.stage = stage
@@ -178,9 +165,7 @@ class Item:
         self.count = count
 
     def __enter__(self) -> Self:
-        self._items.start(
-            self.id, stage=self.stage, size=self.size, attempt=self.attempt, worker=self.worker, metadata=self.metadata
-        )
+        self._say(IN_PROGRESS, "", self.metadata)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -188,50 +173,36 @@ class Item:
             self.fail(error)
         elif not self._over:
             self._over = True
-            self._items.complete(
-                self.id,
-                stage=self.stage,
-                size=self.size,
-                attempt=self.attempt,
-                worker=self.worker,
-                metadata=self.metadata,
-                count=self.count,
-            )
+            self._say(COMPLETED, "", self.metadata)
+            if self.count:
+                self._items._add(1, self.size)  # noqa: SLF001  # its other half
 
     def fail(self, error: BaseException | str) -> None:
         """Give it up, without an exception; the end of the block then says no more."""
         if self._over:
             return
         self._over = True
-        self._items.fail(
-            self.id,
-            error,
-            stage=self.stage,
-            size=self.size,
-            attempt=self.attempt,
-            worker=self.worker,
-            metadata=self.metadata,
-            count=self.count,
-        )
+        text, told = describe(error)
+        self._say(FAILED, text, {**(self.metadata or {}), **told})
+        if self.count:
+            self._items._fail(1, self.size)  # noqa: SLF001  # its other half
 
     def skip(self, reason: str = "") -> None:
         """Leave it out on purpose; the end of the block then says no more."""
         if not self._over:
             self._over = True
-            self._items.skip(self.id, reason, stage=self.stage, worker=self.worker, metadata=self.metadata)
+            self._say(SKIPPED, "", {**(self.metadata or {}), "reason": reason} if reason else self.metadata)
 
     def retry(self, error: BaseException | str = "") -> None:
         """Say that this try failed, and go on with the next one."""
-        self._items.retry(
-            self.id,
-            error,
-            stage=self.stage,
-            size=self.size,
-            attempt=self.attempt,
-            worker=self.worker,
-            metadata=self.metadata,
-        )
+        text, told = describe(error)
         self.attempt += 1
+        told["attempt"] = str(self.attempt + 1)
+        self._say(RETRYING, text, {**(self.metadata or {}), **told}, self.attempt - 1)
+
+    def _say(self, status: int, error: str, metadata: dict[str, str] | None, attempt: int | None = None) -> None:
+        tried = self.attempt if attempt is None else attempt
+        self._items._item(self._name, status, self.stage, tried, error, self.worker, self.size, metadata)  # noqa: SLF001
 
     def step(self, name: str) -> Step:
         """Follow a step of it through a `with` block, with how long it took."""

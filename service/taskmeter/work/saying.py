@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from taskmeter.work.context import Context, current
+from taskmeter.work.items import Item
 from taskmeter.work.numbers import ERROR, LOG, WARNING
-
-TYPE_CHECKING = False  # as type checkers see it; `typing` takes longer to import than all the rest here
-if TYPE_CHECKING:
-    from taskmeter.work.items import Item
 
 LEVELS = {"warning": WARNING, "error": ERROR, "critical": ERROR}
 
@@ -33,7 +30,7 @@ def item(
     count: bool = True,
 ) -> Item:
     """Follow one item through a `with` block: it is in progress, then completed, or failed if the block raises."""
-    return current().items.item(item_id, stage=stage, size=size, attempt=attempt, worker=worker, metadata=metadata, count=count)
+    return Item(current().items, item_id, stage, size, attempt, worker, metadata, count)
 
 
 def task_log(message: object, *, level: str = "info", **extra: object) -> None:

@@ -10,7 +10,7 @@ Status = Literal["queued", "in_progress", "completed", "failed", "retrying", "sk
 TaskEventType = Literal["start", "complete", "retry", "fail"]
 
 
-class StatusEvent(msgspec.Struct, frozen=True):
+class StatusEvent(msgspec.Struct, frozen=True, gc=False):
     """An item has changed."""
 
     item_id: Any
