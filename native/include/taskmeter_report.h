@@ -8,7 +8,7 @@
  *     tm_ready();                       for tasks started with announces_ready
  *
  * Nothing here fails or waits: outside of a Taskmeter task, or when the disk is full, all goes to memory that nobody sees.
- * The layout is that of native/metercore/_c/report.h, whose words on the protocol hold here. Public domain (CC0-1.0).
+ * The layout is that of native/metercore/_c/report.h, whose words on the protocol hold here.
  */
 #ifndef TASKMETER_REPORT_CLIENT_H
 #define TASKMETER_REPORT_CLIENT_H
