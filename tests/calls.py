@@ -8,12 +8,20 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.message import Message
 
-from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, schedule_service_pb2, task_service_pb2
+from taskmeter.v1 import (
+    admin_service_pb2,
+    file_service_pb2,
+    item_service_pb2,
+    queue_service_pb2,
+    schedule_service_pb2,
+    task_service_pb2,
+)
 
 SERVICES = [
     file.DESCRIPTOR.services_by_name[name]
     for file, name in (
         (task_service_pb2, "TaskService"),
+        (item_service_pb2, "ItemService"),
         (file_service_pb2, "FileService"),
         (queue_service_pb2, "QueueService"),
         (schedule_service_pb2, "ScheduleService"),

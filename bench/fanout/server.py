@@ -33,6 +33,7 @@ from taskmeter.rpc.auth import Authenticator
 from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.rpc.file_service import FileServicer
 from taskmeter.rpc.gate import Gate
+from taskmeter.rpc.item_service import ItemServicer
 from taskmeter.rpc.methods import Activity, Router
 from taskmeter.rpc.open_calls import OpenCalls
 from taskmeter.rpc.queue_service import QueueServicer
@@ -122,6 +123,7 @@ async def main(*arguments: str) -> None:
     server = RpcServer(
         Router(Gate(Authenticator(keyring), OpenCalls(keyring, 100_000), None), Activity(time.monotonic)),
         TaskServicer(service, streams),
+        ItemServicer(service),
         FileServicer(service),
         QueueServicer(service),
         ScheduleServicer(Schedules(service, keyring)),

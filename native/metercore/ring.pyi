@@ -1,18 +1,18 @@
 """The newest framed events in one piece of memory, from which any number of readers copy what is theirs."""
 
 class EventRing:
-    """The newest events of a sequence, as frames that are sent as they are.
+    r"""The newest events of a sequence, as frames that are sent as they are.
 
     Memory is allocated once: `capacity_bytes` for frames and as much again for their index. When it is full the older half goes;
     an event larger than it is not kept, nor is anything before it.
 
     >>> ring = EventRing(4096)
-    >>> ring.append(1, bytes([1, 4]), (b"one,", b"two,"), "default", "a", {})
-    >>> ring.append(3, bytes([1]), (b"three,",), "default", "b", {"colour": "red"})
+    >>> ring.append(1, bytes([1, 4]), b"\n\x03one\n\x03two", "default", "a", {})
+    >>> ring.append(3, bytes([1]), b"\n\x05three", "default", "b", {"colour": "red"})
     >>> ring.join(1, 100, 0b10, "default", frozenset(), {})
-    (b'one,three,', 3, ('a', 'b'))
+    (b'\n\x03one\n\x05three', 3, ('a', 'b'))
     >>> ring.join(1, 100, 0b10010, "default", frozenset({"a"}), {})
-    (b'one,two,', 3, ('a',))
+    (b'\n\x03one\n\x03two', 3, ('a',))
     """
 
     def __init__(self, capacity_bytes: int) -> None: ...
@@ -26,12 +26,11 @@ class EventRing:
     @property
     def size_bytes(self) -> int:
         """Size of the frames kept."""
-    def append(
-        self, first_seq: int, kinds: bytes, frames: tuple[bytes, ...], tenant: str, token: str, tags: dict[str, str]
-    ) -> None:
+    def append(self, first_seq: int, kinds: bytes, frames: bytes, tenant: str, token: str, tags: dict[str, str]) -> None:
         """Append a block: events of one task with consecutive seqs, the first of which is above every one before.
 
-        `kinds` has one number from 0 to 63 per frame. Raises `ValueError` or `TypeError`, and then nothing has changed.
+        `frames` are protobuf fields of wire type 2, joined, their tags of one byte; `kinds` has a number from 0 to 63 for each.
+        Raises `ValueError` or `TypeError`, and then nothing has changed.
         """
     def join(
         self, from_seq: int, most_bytes: int, kinds: int, tenant: str, tokens: frozenset[str], tags: dict[str, str]

@@ -17,18 +17,18 @@ cdef struct c_Event:
 
 
 cdef class EventRing:
-    """The newest events of a sequence, as frames that are sent as they are.
+    r"""The newest events of a sequence, as frames that are sent as they are.
 
     Memory is allocated once: `capacity_bytes` for frames and as much again for their index. When it is full the older half goes;
     an event larger than it is not kept, nor is anything before it.
 
     >>> ring = EventRing(4096)
-    >>> ring.append(1, bytes([1, 4]), (b"one,", b"two,"), "default", "a", {})
-    >>> ring.append(3, bytes([1]), (b"three,",), "default", "b", {"colour": "red"})
+    >>> ring.append(1, bytes([1, 4]), b"\n\x03one\n\x03two", "default", "a", {})
+    >>> ring.append(3, bytes([1]), b"\n\x05three", "default", "b", {"colour": "red"})
     >>> ring.join(1, 100, 0b10, "default", frozenset(), {})
-    (b'one,three,', 3, ('a', 'b'))
+    (b'\n\x03one\n\x05three', 3, ('a', 'b'))
     >>> ring.join(1, 100, 0b10010, "default", frozenset({"a"}), {})
-    (b'one,two,', 3, ('a',))
+    (b'\n\x03one\n\x03two', 3, ('a',))
     """
 
     cdef char *data
@@ -106,27 +106,29 @@ cdef class EventRing:
     cdef uint32_t c_end(self, uint32_t index) noexcept:
         return self.events[index + 1].offset if index + 1 < self.count else self.size
 
-    def append(self, int64_t first_seq, bytes kinds not None, tuple frames not None, str tenant not None, str token not None,
+    def append(self, int64_t first_seq, bytes kinds not None, bytes frames not None, str tenant not None, str token not None,
                dict tags not None):
         """Append a block: events of one task with consecutive seqs, the first of which is above every one before.
 
-        `kinds` has one number from 0 to 63 per frame. Raises `ValueError` or `TypeError`, and then nothing has changed.
+        `frames` are protobuf fields of wire type 2, joined, their tags of one byte; `kinds` has a number from 0 to 63 for each.
+        Raises `ValueError` or `TypeError`, and then nothing has changed.
         """
-        cdef Py_ssize_t number = len(frames), place
-        cdef uint64_t needed = 0
+        cdef Py_ssize_t number = PyBytes_GET_SIZE(kinds), place, begin = 0, size = PyBytes_GET_SIZE(frames)
+        cdef uint64_t needed = <uint64_t>size
         cdef uint32_t dropped = 0, half, owner
-        cdef bytes part
-        if number == 0 or PyBytes_GET_SIZE(kinds) != number:
-            raise ValueError("there must be one kind per frame, and a frame at least")
+        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(frames)
+        if number == 0:
+            raise ValueError("there must be an event at least")
         if first_seq <= self.newest:
             raise ValueError("seqs must increase")
         for place in range(number):
             if <uint8_t>PyBytes_AS_STRING(kinds)[place] > MOST_KIND:
                 raise ValueError("kinds are from 0 to 63")
-            part = frames[place]
-            if part is None:
-                raise ValueError("a frame must be bytes")
-            needed += <uint64_t>PyBytes_GET_SIZE(part)
+            begin = c_frame_end(data, begin, size)
+            if begin < 0:
+                break
+        if begin != size:
+            raise ValueError("there must be one kind per frame")
         if needed > self.room or <uint64_t>number > self.most:
             self.c_drop(self.count)
             self.newest = first_seq + number - 1
@@ -141,13 +143,14 @@ cdef class EventRing:
             self.c_drop(dropped)
         owner = <uint32_t>len(self.owners)
         self.owners.append((tenant, token, tags))
+        begin = 0
+        memcpy(self.data + self.size, data, size)
         for place in range(number):
-            part = frames[place]
-            self.events[self.count] = c_Event(first_seq + place, self.size, owner)
+            self.events[self.count] = c_Event(first_seq + place, self.size + <uint32_t>begin, owner)
             self.kinds[self.count] = <uint8_t>PyBytes_AS_STRING(kinds)[place]
-            memcpy(self.data + self.size, PyBytes_AS_STRING(part), PyBytes_GET_SIZE(part))
-            self.size += <uint32_t>PyBytes_GET_SIZE(part)
             self.count += 1
+            begin = c_frame_end(data, begin, size)
+        self.size += <uint32_t>size
         self.newest = first_seq + number - 1
 
     def join(self, int64_t from_seq, Py_ssize_t most_bytes, uint64_t kinds, str tenant not None, frozenset tokens not None,
@@ -191,6 +194,20 @@ cdef class EventRing:
                 memcpy(into, self.data + self.events[index].offset, size)
                 into += size
         return out, reached, tuple(touched)
+
+
+cdef Py_ssize_t c_frame_end(const uint8_t *data, Py_ssize_t begin, Py_ssize_t size) noexcept nogil:
+    # Where the frame ends that begins there; -1 if it does not end in time.
+    cdef uint64_t length = 0
+    cdef int shift = 0
+    begin += 1  # its tag
+    while begin < size and shift < 35:
+        length |= <uint64_t>(data[begin] & 0x7f) << shift
+        begin += 1
+        if data[begin - 1] < 0x80:
+            return begin + <Py_ssize_t>length if length <= <uint64_t>(size - begin) else -1
+        shift += 7
+    return -1
 
 
 cdef bint c_wants(tuple owner, str tenant, frozenset tokens, dict tags) except -1:

@@ -52,6 +52,7 @@ from taskmeter.rpc.auth import Authenticator
 from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.rpc.file_service import FileServicer
 from taskmeter.rpc.gate import Gate
+from taskmeter.rpc.item_service import ItemServicer
 from taskmeter.rpc.methods import Activity, Router
 from taskmeter.rpc.open_calls import OpenCalls
 from taskmeter.rpc.queue_service import QueueServicer
@@ -282,6 +283,7 @@ def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile
     server = RpcServer(
         Router(gate, activity),
         TaskServicer(service, streams),
+        ItemServicer(service),
         FileServicer(service),
         QueueServicer(service),
         ScheduleServicer(parts.schedules),
@@ -325,7 +327,8 @@ async def _serve(settings: Settings) -> int:
     gc.enable()  # who started us may have put it off until here
     _announce(state_dir, server.targets, start_time)
     service.spawn(_after_start(service, parts.executor))
-    background = [loop.create_task(keep_retention(service, settings.retention)), loop.create_task(parts.schedules.keep())]
+    keepers = (keep_retention(service, settings.retention), parts.schedules.keep(), service.ingest.keep())
+    background = [loop.create_task(keeper) for keeper in keepers]
     if settings.auto:
         background.append(loop.create_task(_leave_when_idle(settings, parts, activity, stopping)))
     await stopping.wait()
@@ -336,6 +339,7 @@ async def _serve(settings: Settings) -> int:
         each.cancel()
     await server.stop()
     await service.settle_background(SETTLE_SECONDS)
+    service.ingest.close()
     parts.meter.close()
     await parts.executor.close()
     await parts.store.close()

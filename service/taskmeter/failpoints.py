@@ -47,12 +47,14 @@ NAMES = (
     "reconcile.after_exit",
     "reconcile.after_pid",
     "stop.before_order",
+    "ingest.after_read",
+    "ingest.before_commit",
     "events.after_read",
     "events.at_compaction",
     "retention.before_delete",
     "retention.after_delete",
 )
-"""Those of the daemon; each stands in the sources as `hit("NAME")`. There is no ingest yet, so none of its own is listed."""
+"""Those of the daemon; each stands in the sources as `hit("NAME")`."""
 
 IN_SHIM = (
     "shim.after_lock",

@@ -109,11 +109,11 @@ def failing(function: Callable[..., object], *arguments: object, **named: object
 def keep_events(directory: Path) -> None:
     ring = EventRing(1024)
     for seq in range(1, 40):
-        ring.append(seq, b"\x01", (b"x" * 100,), "tenant", "token", {"colour": "red"})
+        ring.append(seq, b"\x01", b"\n\x62" + b"x" * 98, "tenant", "token", {"colour": "red"})
     ring.join(ring.first_seq, 500, 2, "tenant", frozenset({"token"}), {"colour": "red"})
-    failing(ring.append, 1, b"\x01", (b"x",), "tenant", "token", {})
-    failing(ring.append, 50, b"\x01", ("x",), "tenant", "token", {})
-    ring.append(50, b"\x01", (b"x" * 2000,), "tenant", "token", {})
+    failing(ring.append, 1, b"\x01", b"\n\x01x", "tenant", "token", {})
+    failing(ring.append, 50, b"\x01", b"\n\x02x", "tenant", "token", {})
+    ring.append(50, b"\x01", b"\n\xd0\x0f" + b"x" * 2000, "tenant", "token", {})
     failing(EventRing, 0)
 
 

@@ -20,6 +20,7 @@ VERBS = {
     "watch": "Show the live meter of a task until it ends.",
     "top": "Show all tasks live.",
     "events": "Stream what happens.",
+    "items": "Count the items of a task, list them, show what happened to one.",
     "logs": "Show what a task wrote to stdout and stderr.",
     "stop": "End tasks, gracefully at first.",
     "wait": "Wait until tasks have ended and exit with their code.",

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from taskmeter.v1 import admin_service_pb2 as admin
 from taskmeter.v1 import file_service_pb2 as files
+from taskmeter.v1 import item_service_pb2 as items
 from taskmeter.v1 import queue_service_pb2 as queues
 from taskmeter.v1 import schedule_service_pb2 as schedules
 from taskmeter.v1 import task_service_pb2 as tasks
@@ -41,6 +42,10 @@ DELETE_TASK = Method("/taskmeter.v1.TaskService/DeleteTask", tasks.DeleteTaskReq
 GET_METRICS_HISTORY = Method(
     "/taskmeter.v1.TaskService/GetMetricsHistory", tasks.GetMetricsHistoryRequest, tasks.GetMetricsHistoryResponse
 )
+GET_ITEM = Method("/taskmeter.v1.ItemService/GetItem", items.GetItemRequest, items.GetItemResponse)
+LIST_ITEMS = Method("/taskmeter.v1.ItemService/ListItems", items.ListItemsRequest, items.ListItemsResponse)
+GET_ITEM_STATS = Method("/taskmeter.v1.ItemService/GetItemStats", items.GetItemStatsRequest, items.GetItemStatsResponse)
+GET_ITEM_HISTORY = Method("/taskmeter.v1.ItemService/GetItemHistory", items.GetItemHistoryRequest, items.GetItemHistoryResponse)
 READ_FILE = Method("/taskmeter.v1.FileService/ReadFile", files.ReadFileRequest, files.ReadFileResponse)
 PUT_QUEUE = Method("/taskmeter.v1.QueueService/PutQueue", queues.PutQueueRequest, queues.PutQueueResponse)
 LIST_QUEUES = Method("/taskmeter.v1.QueueService/ListQueues", queues.ListQueuesRequest, queues.ListQueuesResponse)

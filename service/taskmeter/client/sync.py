@@ -26,6 +26,7 @@ from taskmeter.client.base import (
     StoppedTasks,
 )
 from taskmeter.client.history import MetricsHistory
+from taskmeter.client.items import ITEM_PAGE_SIZE, Item, ItemHistory, ItemStats, item_id_message, list_items_request
 from taskmeter.client.key import Key, NewKey
 from taskmeter.client.methods import Method
 from taskmeter.client.queues import QUEUE_PAGE_SIZE, QueueStatus
@@ -37,8 +38,16 @@ from taskmeter.client.tail import FileChunk, TailState
 from taskmeter.client.watchdog import Watchdog
 from taskmeter.errors import DeadlineError, TaskmeterError, UnavailableError
 from taskmeter.model.event import EventKind
+from taskmeter.model.item import ItemStatus
 from taskmeter.model.state import State
-from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, schedule_service_pb2, task_pb2
+from taskmeter.v1 import (
+    admin_service_pb2,
+    file_service_pb2,
+    item_service_pb2,
+    queue_service_pb2,
+    schedule_service_pb2,
+    task_pb2,
+)
 from taskmeter.v1 import task_service_pb2 as tasks
 
 Req = TypeVar("Req", bound=Message)
@@ -328,6 +337,41 @@ class SyncClient(ClientBase):
         for chunk in self.read_file(token, stream, attempt=attempt, last_lines=last_lines, follow=follow):
             if chunk.data:
                 yield chunk.data
+
+    # ------------------------------------------------------------------------------------------------------ items
+
+    def get_item(self, token: str, item_id: object) -> Item:
+        """Return how an item stands; its id is a text, a number, or any other JSON value. Raises `NotFoundError`."""
+        request = item_service_pb2.GetItemRequest(token=token, item_id=item_id_message(item_id))
+        return Item.of(self._call(methods.GET_ITEM, request).item)
+
+    def list_items(
+        self, token: str, *, status: ItemStatus | int | str | Iterable[ItemStatus | int | str] = (), stage: str = ""
+    ) -> Iterator[Item]:
+        """Iterate over the items of a task, of all statuses and stages or of those asked for, read in pages."""
+        request = list_items_request(token, status, stage)
+        while True:
+            response = self._call(methods.LIST_ITEMS, request)
+            for item in response.items:
+                yield Item.of(item)
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return
+
+    def get_item_stats(self, token: str) -> ItemStats:
+        """Count the items of a task by status, in all and for each stage; costs the same for any number of items."""
+        return ItemStats.of(self._call(methods.GET_ITEM_STATS, item_service_pb2.GetItemStatsRequest(token=token)))
+
+    def get_item_history(self, token: str, item_id: object) -> ItemHistory:
+        """Return what happened to an item and its steps, oldest first. Raises `NotFoundError`."""
+        request = item_service_pb2.GetItemHistoryRequest(token=token, item_id=item_id_message(item_id), page_size=ITEM_PAGE_SIZE)
+        history = ItemHistory()
+        while True:
+            response = self._call(methods.GET_ITEM_HISTORY, request)
+            history.add(response)
+            request.page_token = response.next_page_token
+            if not request.page_token:
+                return history
 
     # ----------------------------------------------------------------------------------------------------- queues
 

@@ -46,6 +46,7 @@ async def delete_ended(service: Service, tasks: Sequence[Task]) -> None:
             raise
         for token in tokens:
             service.forget(token)
+        service.ingest.forget(frozenset(tokens))
         failpoints.hit("retention.after_delete")
         if service.log_starts:
             gone = frozenset(tokens)

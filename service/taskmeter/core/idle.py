@@ -32,7 +32,7 @@ def _look(service: Service, entry: Entry) -> None:
         entry.idle_watched = False
         return
     directory = service.executor.directory_of(task.token, task.attempt)
-    if service.meter.idle_seconds(task.token, directory) >= task.spec.idle_ttl_seconds:
+    if service.meter.idle_seconds(task.token, directory, entry.reported_seq) >= task.spec.idle_ttl_seconds:
         service.spawn(_expire(service, entry))
     else:
         _again(service, entry)

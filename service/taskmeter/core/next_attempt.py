@@ -31,6 +31,7 @@ OF_ONE_ATTEMPT = (
     "unkillable_pids",
     "usage",
     "wait",
+    "said",
 )
 """Fields of a Task that begin anew with each attempt."""
 

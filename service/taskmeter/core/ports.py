@@ -11,7 +11,9 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from taskmeter.core.item_ports import Intake, ItemSource, ItemStore
 from taskmeter.model.event import Event
+from taskmeter.model.item import Said
 from taskmeter.model.queue import Queue
 from taskmeter.model.resources import Resources
 from taskmeter.model.retention import EndedTask
@@ -48,9 +50,20 @@ class Block(Struct, frozen=True, gc=False):
     tags: Mapping[str, str]
     kinds: bytes
     """One EventKind per event."""
-    frames: tuple[bytes, ...]
+    frames: bytes
     """One `StreamEventsResponse.events` field per event, tag and length included."""
     tenant: str
+
+
+class Ingested(Struct, frozen=True, gc=False):
+    """A batch that is on disk."""
+
+    token: str
+    attempt: int
+    block: Block | None
+    """None if there was no event in it."""
+    said: Said | None
+    """What the status shows from now on, if that changed."""
 
 
 class Filter(Struct, frozen=True, gc=False):
@@ -131,6 +144,10 @@ class Store(Protocol):
         """Where recurring schedules are kept."""
 
     @property
+    def items(self) -> ItemStore:
+        """What the work of tasks has reported."""
+
+    @property
     def head_seq(self) -> int:
         """The newest committed seq; 0 in an empty store."""
 
@@ -143,6 +160,9 @@ class Store(Protocol):
 
         Raises `LimitError` DISK_FULL or `UnavailableError` STORE_UNAVAILABLE; then nothing was changed.
         """
+
+    async def ingest(self, intake: Intake) -> Ingested:
+        """Commit a batch of a task's item log with its offsets; nothing of it if the task was deleted. Raises as `commit`."""
 
     async def put_queue(self, queue: Queue) -> None:
         """Keep a queue's definition, in place of the one before. Raises what `commit` raises."""
@@ -162,8 +182,13 @@ class Store(Protocol):
     def find_key(self, tenant: str, idempotency_key: str) -> Task | None:
         """Read the newest task with this key, or None."""
 
-    def set_listener(self, on_committed: Callable[[list[tuple[Task, Block | None]]], None]) -> None:
-        """Have every committed batch passed to `on_committed` on the loop, in order of seq, before its commit() returns."""
+    def set_listener(
+        self, on_committed: Callable[[list[tuple[Task, Block | None]]], None], on_ingested: Callable[[Ingested], None]
+    ) -> None:
+        """Have what is committed passed to `on_committed`, and what is ingested to `on_ingested`, before their calls return.
+
+        Both on the loop, and together in order of seq.
+        """
 
     def select(self, wanted: Filter, after: tuple[float, str] | None, limit: int, *, oldest_first: bool = False) -> list[Task]:
         """Read up to `limit` tasks, newest or oldest first, that come after the (create_time, token) of the page before."""
@@ -416,6 +441,9 @@ class Executor(Protocol):
     async def sizes(self, tokens: Sequence[str]) -> list[int]:
         """Measure the disk space in bytes of the files of these tasks."""
 
+    def items_of(self, token: str, attempt: int) -> ItemSource:
+        """Where the attempt's item log is."""
+
     def log_bytes(self, token: str, attempt: int, name: str) -> int:
         """Size of an output, `stdout` or `stderr`; 0 when there is none."""
 
@@ -449,8 +477,11 @@ class Meter(Protocol):
     def version(self, token: str) -> int:
         """Grows when `hot` shows something new; 0 if not open."""
 
-    def idle_seconds(self, token: str, directory: str) -> float:
-        """For how long the attempt in `directory` has given no sign of work, as of its newest sample; survives this process."""
+    def idle_seconds(self, token: str, directory: str, reported: int = 0) -> float:
+        """For how long the attempt in `directory` has given no sign of work, as of its newest sample; survives this process.
+
+        Any change of `reported` is a sign, too.
+        """
 
     def is_ready(self, token: str) -> bool:
         """The work announced that it is ready."""

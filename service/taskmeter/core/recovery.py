@@ -43,8 +43,10 @@ async def recover(service: Service) -> None:
         match_schedules(service, service.schedule_file)
     service.executor.set_listener(partial(observe, service))
     counts = {"waiting": 0, "running": 0, "unclaimed": 0, "ended": 0}
-    live = service.store.load_live()
+    live = [service.with_messages(task) for task in service.store.load_live()]
     service.live.update((task.token, Entry(task)) for task in live)  # before any is asked what it waits for
+    for token, seq in service.store.items.reported().items():
+        service.live[token].reported_seq = seq
     for task in live:
         entry = service.live[task.token]
         if task.state is State.NONE:
@@ -64,6 +66,8 @@ async def recover(service: Service) -> None:
         if facts.alive:
             service.executor.adopt(task.token, task.attempt, started=facts.started is not None, at_once=not runs_on)
             entry.meter_later = facts.started is not None and facts.gone is None
+            if facts.started is not None and facts.ended is None:
+                service.ingest.follow(task)
             if task.stop is not None:  # the order may not have reached its page before the daemon died
                 service.executor.order_stop(task.token, task.attempt, task.stop.cause, task.stop.grace_seconds, task.stop.serial)
         if not runs_on:
@@ -71,6 +75,7 @@ async def recover(service: Service) -> None:
     if any(counts.values()):
         log.info("recovered %s", ", ".join(f"{count} {what}" for what, count in counts.items()))
     fail_all_doomed(service)
+    service.ingest.resume()
     pump(service)
 
 

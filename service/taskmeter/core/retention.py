@@ -20,6 +20,8 @@ PASS_COUNT = 1000
 """Tasks deleted, and tasks measured, per pass; what is left waits for the next one."""
 LOGS_SECONDS = 1.0
 """Outputs may grow fast: they are looked at more often."""
+PURGE_STEPS = 200
+"""Transactions that remove items of deleted tasks, per pass."""
 COMPACT_STEPS = 20
 """Transactions that delete events, per pass."""
 
@@ -68,6 +70,10 @@ async def retain(service: Service, policy: Retention, now: float) -> int:
     if tokens:
         log.info("retention: deleted %d ended tasks", len(tokens))
     await _compact(service, policy, now)
+    for _ in range(PURGE_STEPS):
+        if not await service.store.items.purge():
+            break
+        await asyncio.sleep(0)
     return len(tokens)
 
 

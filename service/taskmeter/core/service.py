@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from taskmeter.core.hub import Hub
-from taskmeter.core.ports import Block, Codec, Executor, Meter, Sealer, Store
+from taskmeter.core.ingest import Ingest
+from taskmeter.core.ports import Block, Codec, Executor, Ingested, Meter, Sealer, Store
 from taskmeter.core.quotas import QuotaGate
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.waiting_reason import waiting_reason
 from taskmeter.errors import NotFoundError
+from taskmeter.model.event import EventKind
+from taskmeter.model.item import Said
 from taskmeter.model.state import State
 from taskmeter.model.task import Attach, Target, Task
 from taskmeter.model.usage import Tariff
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from taskmeter.model.schedule import Schedule
 
 ENDED_CACHE_COUNT = 1024
+
+REPORTED = bytes((EventKind.ITEM, EventKind.STEP, EventKind.MESSAGE))
+"""Kinds of events that come from the work itself."""
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +50,8 @@ class Entry(Struct, eq=False):
     """The executor was given this attempt by this daemon, or holds it since an earlier one."""
     meter_later: bool = False
     """It runs since before this daemon, and its meter has not been opened yet."""
+    reported_seq: int = 0
+    """The newest event that its work reported."""
     idle_watched: bool = False
     """A timer looks for signs of work."""
     observing: bool = False
@@ -93,7 +101,7 @@ class Service:
         """Held while the record of an ended task is written; that of a live one belongs to its entry's lock."""
         self.due_timer: asyncio.TimerHandle | None = None
         """When the next waiting task becomes due; see core/launch.py."""
-        self.hub = Hub(store)
+        self.hub, self.ingest = Hub(store), Ingest(self)
         self.quotas = QuotaGate(executor.sizes)
         self.live: dict[str, Entry] = {}
         self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
@@ -117,11 +125,12 @@ class Service:
         self.draining = False
         self._ended: OrderedDict[str, tuple[Task, bytes]] = OrderedDict()
         self._background: set[asyncio.Task[Any]] = set()
-        store.set_listener(self.on_committed)
+        store.set_listener(self.on_committed, self.on_ingested)
 
     def on_committed(self, results: list[tuple[Task, Block | None]]) -> None:
         """Take over what the store has committed: the only place where a task in memory changes."""
-        for task, block in results:
+        for committed, block in results:
+            task = committed
             entry = self.live.get(task.token)
             if entry is None:
                 entry = Entry(task)
@@ -129,7 +138,12 @@ class Service:
                     self.live[task.token] = entry
             if task.attempt != entry.task.attempt:
                 entry.launched = False
+            elif task.seq < entry.task.seq or _count(task.said) < _count(entry.task.said):  # reported while this was committed
+                seq, said = max(task.seq, entry.task.seq), max(task.said, entry.task.said, key=_count)
+                task = task.evolve(seq=seq, said=said)
             entry.task = task
+            if block is not None and any(kind in REPORTED for kind in block.kinds):
+                entry.reported_seq = block.last_seq
             entry.static = None
             self._ended.pop(task.token, None)
             if task.ended and self.live.pop(task.token, None) is not None:
@@ -140,6 +154,20 @@ class Service:
                     waiter.set_result(None)
             if block is not None:
                 self.hub.publish(block)
+
+    def on_ingested(self, done: Ingested) -> None:
+        """Take over what the store has committed of an item log, in one order with the above."""
+        block = done.block
+        if block is None:
+            return
+        entry = self.live.get(done.token)
+        if entry is not None:
+            said = done.said if done.said is not None and done.attempt == entry.task.attempt else entry.task.said
+            entry.task = entry.task.evolve(seq=block.last_seq, said=said)
+            entry.static = None
+            entry.reported_seq = block.last_seq
+        self._ended.pop(done.token, None)
+        self.hub.publish(block)
 
     def find(self, token: str, tenant: str) -> Task:
         """Return the task, live or ended. Raises `NotFoundError` for an unknown token and for another tenant's alike."""
@@ -174,12 +202,30 @@ class Service:
             static = entry.static = self.codec.status(task, metered=bool(hot))
         return static + hot
 
+    def brief_status(self, task: Task) -> bytes:
+        """Encode the status of a task that a read of the store returned, without what its work said: that may be long."""
+        entry = self.live.get(task.token)
+        task = entry.task if entry is not None else task
+        said = task.said
+        if not _count(said):
+            return self.status_of_task(task)
+        hot = self.meter.hot(task.token) if entry is not None else b""
+        counted = task.evolve(said=Said(error_count=said.error_count, warning_count=said.warning_count))
+        return self.codec.status(counted, metered=bool(hot)) + hot
+
+    def with_messages(self, task: Task) -> Task:
+        """Return the task with what its work said; of one that was read from the store only the numbers are known."""
+        said = task.said
+        if said.errors or said.warnings or not _count(said):
+            return task
+        return task.evolve(said=self.store.items.said(task.token, task.attempt))
+
     def status_of_task(self, task: Task) -> bytes:
         """Encode the status of a task that a read of the store returned; if it is live, what memory knows is newer."""
         entry = self.live.get(task.token)
         if entry is not None:
             return self.status_of_entry(entry)
-        data = self.codec.status(task, metered=False)
+        data = self.codec.status(self.with_messages(task), metered=False)
         self._ended[task.token] = (task, data)
         if len(self._ended) > ENDED_CACHE_COUNT:
             self._ended.popitem(last=False)
@@ -228,3 +274,7 @@ class Service:
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         while self._background and (left := deadline - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait(self._background, timeout=left)
+
+
+def _count(said: Said) -> int:
+    return said.error_count + said.warning_count

@@ -91,6 +91,9 @@ async def reconcile(service: Service, entry: Entry) -> None:
         return
     facts = service.executor.facts(task.token, task.attempt)
     killed = await service.executor.kill_leftovers(task.token, task.attempt) if _is_orphaned(service, task, facts) else 0
+    if facts.claimed and (facts.gone is not None or not facts.alive):
+        await service.ingest.finish(task.token, task.attempt)  # what it reported comes before its end
+        task = entry.task
     steps, fields = _steps(service, task, facts, launched=entry.launched, killed=killed)
     if steps or fields:
         entry_task = await advance(service, task, steps, **fields)
@@ -99,6 +102,7 @@ async def reconcile(service: Service, entry: Entry) -> None:
             return
     if facts.started and not facts.ended:
         service.open_meter(entry)
+        service.ingest.follow(task)
         service.watch_idle(entry)
     if entry.task.state is State.INITIALIZING:
         service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
@@ -109,6 +113,7 @@ def finish(service: Service, task: Task, *, attempt: int) -> None:
     if task.ended and not task.launch_time:
         bury(service, task)
     service.executor.settle(task.token, attempt)
+    service.ingest.settled(task.token, attempt)
     service.scheduler.free_slot(task.token)
     if not task.ended:
         wait_turn(service, task)

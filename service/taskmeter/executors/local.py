@@ -29,6 +29,7 @@ from taskmeter.executors.cgroups import Cgroups, Places, discover
 from taskmeter.executors.disk import disk_bytes, log_bytes, log_start, punch_log
 from taskmeter.executors.environment import base_environment, compose, encode_argv
 from taskmeter.executors.hints import Hints, hints_path
+from taskmeter.executors.items import LocalItems
 from taskmeter.executors.leftovers import kill_leftovers
 from taskmeter.executors.records import drop_input, last_account, read_facts, read_order, win_claim, write_order
 from taskmeter.executors.shimfile import PACKAGED, install_shim
@@ -389,6 +390,9 @@ class LocalExecutor:
     def path_of(self, token: str, attempt: int, name: str) -> str:
         path = f"{self.directory_of(token, attempt)}/task/{name}"
         return os.path.realpath(path) if name.split("/", 1)[0] == "work" else path  # it may be shared by all attempts
+
+    def items_of(self, token: str, attempt: int) -> LocalItems:
+        return LocalItems(self.path_of(token, attempt, "items"))
 
     def _directory(self, token: str, attempt: int) -> bytes:
         return taskdir.attempt_path(self._state, token, attempt)

@@ -27,7 +27,7 @@ class Signs(Struct, frozen=True, gc=False):
     io_bytes: int
     output_bytes: int
     report: int
-    """Checksum of the report block."""
+    """Checksum of the report block, and the newest event that came of its item log or by a call."""
 
 
 class _Attempt(Struct):
@@ -88,17 +88,18 @@ def output_bytes(directory: str) -> int:
     return total
 
 
-def report_checksum(directory: str, size: int) -> int:
-    """Return a checksum of the report block; 0 where it cannot be read."""
+def report_checksum(directory: str, size: int, reported: int = 0) -> int:
+    """Return a checksum of the report block and of `reported`; where the block cannot be read, of that alone."""
+    begin = zlib.crc32(reported.to_bytes(8, "little")) if reported else 0
     try:
         # The file is the task's: it may be a link, or a pipe that nobody writes to.
         descriptor = os.open(f"{directory}/task/report", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return 0
+        return begin
     try:
-        return zlib.crc32(os.read(descriptor, size))
+        return zlib.crc32(os.read(descriptor, size), begin)
     except OSError:
-        return 0
+        return begin
     finally:
         os.close(descriptor)
 

@@ -98,7 +98,7 @@ class LocalMeter:
         handle = self._handles.get(token)
         return handle is not None and self._sampler.is_ready(handle)
 
-    def idle_seconds(self, token: str, directory: str) -> float:
+    def idle_seconds(self, token: str, directory: str, reported: int = 0) -> float:
         """For how long the attempt has given no sign of work, as of its newest sample; 0 if it is not being sampled."""
         handle = self._handles.get(token)
         if handle is None:
@@ -108,7 +108,7 @@ class LocalMeter:
             reading.cpu_ns,
             (reading.io_read_bytes or 0) + (reading.io_write_bytes or 0),
             output_bytes(directory),
-            report_checksum(directory, REPORT_BYTES),
+            report_checksum(directory, REPORT_BYTES, reported),
         )
         return self._activity.idle_seconds(directory, signs, max(0.0, time() - reading.sample_time))
 

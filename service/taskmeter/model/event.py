@@ -7,6 +7,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from taskmeter.model.item import ItemChanged, Message, StepEvent
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Task
 
@@ -56,4 +57,4 @@ class Event(Struct, frozen=True, gc=False):
     time: float
     attempt: int
     tags: Mapping[str, str]
-    payload: StateChanged | MetadataChanged | TaskDeleted
+    payload: StateChanged | MetadataChanged | TaskDeleted | ItemChanged | StepEvent | Message

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from taskmeter.model.item import Said
 from taskmeter.model.resources import Resources
 from taskmeter.model.retry import RetryPolicy, Wait
 from taskmeter.model.state import TERMINAL, Outcome, State
@@ -18,6 +19,7 @@ DEFAULT_GRACE_SECONDS = 10.0
 DEFAULT_TENANT = "default"
 LOCAL_NODE = "local"
 NOTHING_ASKED = Resources()
+NOTHING_SAID = Said()
 
 
 class Cause(IntEnum):
@@ -139,6 +141,8 @@ class Task(Struct, frozen=True, gc=False):
     """Sum over the attempts before this one."""
     tariff: Tariff = field(default_factory=Tariff)
     """The prices as of acceptance: they hold for the task's whole life."""
+    said: Said = NOTHING_SAID
+    """What its work said, as far as that is known in memory: the task's own row does not have it."""
     seq: int = 0
 
     def evolve(self, **changes: Any) -> Task:

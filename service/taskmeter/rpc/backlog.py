@@ -51,10 +51,10 @@ class Backlog:
         found = self._hub.store.read_events(from_seq, rows, token)
         # The store may be ahead of what this loop has been told; later events come through the hub.
         blocks = [block for block in found if block.last_seq <= head]
-        size_bytes = sum(len(frame) for block in blocks for frame in block.frames)
+        size_bytes = sum(len(block.frames) for block in blocks)
         if blocks:
             self._rows = max(FEWEST_ROWS, min(MOST_ROWS, PAGE_BYTES * len(blocks) // max(1, size_bytes)))
-        ring = EventRing(max(1024, size_bytes, 16 * sum(len(block.frames) for block in blocks)))
+        ring = EventRing(max(1024, size_bytes, 16 * sum(len(block.kinds) for block in blocks)))
         for block in blocks:
             ring.append(block.first_seq, block.kinds, block.frames, block.tenant, block.token, dict(block.tags))
         return Page(token, from_seq, head if len(found) < rows or not blocks else blocks[-1].last_seq, ring)

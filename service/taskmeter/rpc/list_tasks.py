@@ -60,7 +60,7 @@ async def list_tasks(service: Service, request: pb.ListTasksRequest, tenant: str
         chunk = service.store.select(wanted, after, min(left, CHUNK_COUNT) + 1)
         more = len(chunk) > min(left, CHUNK_COUNT)
         for task in chunk[: min(left, CHUNK_COUNT)]:
-            part = frame(_TASKS, service.status_of_task(task))
+            part = frame(_TASKS, service.brief_status(task))
             if parts and size_bytes + len(part) > MAX_PAGE_BYTES:
                 more, size_bytes = True, MAX_PAGE_BYTES
                 break

@@ -13,13 +13,21 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from taskmeter.errors import UnavailableError
 from taskmeter.rpc.admin_service import AdminServicer
 from taskmeter.rpc.file_service import FileServicer
+from taskmeter.rpc.item_service import ItemServicer
 from taskmeter.rpc.methods import Router
 from taskmeter.rpc.open_methods import OpenMethods
 from taskmeter.rpc.queue_service import QueueServicer
 from taskmeter.rpc.schedule_service import ScheduleServicer
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.rpc.task_service import TaskServicer
-from taskmeter.v1 import admin_service_pb2, file_service_pb2, queue_service_pb2, schedule_service_pb2, task_service_pb2
+from taskmeter.v1 import (
+    admin_service_pb2,
+    file_service_pb2,
+    item_service_pb2,
+    queue_service_pb2,
+    schedule_service_pb2,
+    task_service_pb2,
+)
 
 STOP_GRACE_SECONDS = 2.0
 
@@ -51,6 +59,7 @@ _OPTIONS = (
 
 _SERVICES = (
     task_service_pb2.DESCRIPTOR.services_by_name["TaskService"],
+    item_service_pb2.DESCRIPTOR.services_by_name["ItemService"],
     file_service_pb2.DESCRIPTOR.services_by_name["FileService"],
     queue_service_pb2.DESCRIPTOR.services_by_name["QueueService"],
     schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"],
@@ -65,13 +74,14 @@ class RpcServer:
         self,
         router: Router,
         tasks: TaskServicer,
+        items: ItemServicer,
         files: FileServicer,
         queues: QueueServicer,
         schedules: ScheduleServicer,
         admin: AdminServicer,
         streams: EventStreams,
     ) -> None:
-        methods = (tasks.methods(), files.methods(), queues.methods(), schedules.methods(), admin.methods())
+        methods = (tasks.methods(), items.methods(), files.methods(), queues.methods(), schedules.methods(), admin.methods())
         router.precedence = streams.precedence
         for descriptor, found in zip(_SERVICES, methods, strict=True):
             router.add(descriptor, found)

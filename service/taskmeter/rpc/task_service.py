@@ -14,12 +14,14 @@ from taskmeter.core.terminate import Wish, terminate, terminate_with_dependents
 from taskmeter.core.terminate_tasks import terminate_tasks
 from taskmeter.core.update_task import update_task
 from taskmeter.core.wait_task import wait_task
+from taskmeter.model.item import MessageLevel
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Cause
 from taskmeter.rpc.auth import Caller
 from taskmeter.rpc.convert.checks import Checks, checked_token
 from taskmeter.rpc.convert.frame import frame, varint
 from taskmeter.rpc.convert.history import history_to_message
+from taskmeter.rpc.convert.log_lines import MOST_LOGS, log_lines
 from taskmeter.rpc.convert.spec import spec_from_message
 from taskmeter.rpc.list_tasks import list_tasks
 from taskmeter.rpc.methods import Method, Read, Ready, Stream, Write
@@ -89,6 +91,7 @@ class TaskServicer:
         record.args_json = json.dumps(task.spec.argv[1:])
         record.kwargs_json = "{}"
         record.encrypted = bool(task.spec.sealed)
+        record.logs.extend(log_lines(self._service.store.items.newest(task.token, MessageLevel.LOG, MOST_LOGS), task.attempt))
         if task.ended and task.outcome is not Outcome.SUCCEEDED:
             record.error = task.exit_message
         return answer

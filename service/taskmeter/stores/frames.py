@@ -19,3 +19,25 @@ def split_frames(data: bytes) -> tuple[bytes, ...]:
         frames.append(data[start : position + length])
         start = position + length
     return tuple(frames)
+
+
+def pick_frames(data: bytes, indexes: list[int]) -> list[bytes]:
+    """Return the frames of `data` at these ascending indexes; others are passed over."""
+    frames: list[bytes] = []
+    start, end, index = 0, len(data), 0
+    for wanted in indexes:
+        while start < end:
+            position, length, shift = start + 1, 0, 0
+            while True:
+                byte = data[position]
+                position += 1
+                length |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    break
+                shift += 7
+            begin, start = start, position + length
+            index += 1
+            if index > wanted:
+                frames.append(data[begin:start])
+                break
+    return frames

@@ -11,9 +11,10 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import astuple
 
+from taskmeter.model.item import Said
 from taskmeter.model.retry import Wait
 from taskmeter.model.state import FREES_IDEMPOTENCY_KEY, Outcome, State
-from taskmeter.model.task import Cause, StopOrder, Target, Task, TaskSpec
+from taskmeter.model.task import NOTHING_SAID, Cause, StopOrder, Target, Task, TaskSpec
 from taskmeter.model.usage import Integrals, Tariff, Usage
 
 Row = tuple[Any, ...]
@@ -248,5 +249,6 @@ def _decode_task(row: Row, decode_spec: Callable[[bytes], TaskSpec]) -> Task:
         usage=decode_usage(row[16]),
         earlier=_integrals(more.earlier),
         tariff=_tariff(more.tariff),
+        said=Said(warning_count=row[17], error_count=row[18]) if row[17] or row[18] else NOTHING_SAID,
         seq=seq,
     )

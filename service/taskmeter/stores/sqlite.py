@@ -22,14 +22,15 @@ from typing import Any, NamedTuple
 import apsw
 
 from taskmeter import failpoints
-from taskmeter.core.ports import Block, Change, Codec, Filter
+from taskmeter.core.item_ports import Intake
+from taskmeter.core.ports import Block, Change, Codec, Filter, Ingested
 from taskmeter.errors import LimitError, OutOfRangeError, TaskmeterError, UnavailableError
 from taskmeter.model.queue import Queue
 from taskmeter.model.task import Task
 from taskmeter.stores.ballast import Ballast
 from taskmeter.stores.damage import DAMAGE, Damage, DamagedStoreError, looks_cut
 from taskmeter.stores.failure import Failure, describe, kind_of, reads
-from taskmeter.stores.frames import split_frames
+from taskmeter.stores.items import Reported, SqliteItems, reported_in
 from taskmeter.stores.migrate import migrate
 from taskmeter.stores.queries import load_queries
 from taskmeter.stores.record import TaskRecords
@@ -40,11 +41,17 @@ from taskmeter.stores.upkeep import SqliteUpkeep
 MAX_BATCH = 512
 """Changes per transaction (measured: 106k events/s at batches of 20, 236k at 200; more only adds latency)."""
 
+MOST_INGESTED = 8192
+"""Events of item logs after which a transaction takes no further batch: whoever starts or stops a task waits for it."""
+
 WAL_AUTOCHECKPOINT_PAGES = 4000
 FULL_AUTOCHECKPOINT_PAGES = 64
 """While the ballast is released, the log must not eat up the room it gave."""
 
 BALLAST_RETRY_SECONDS = 1.0
+
+ONE_TO_BLAME = (apsw.ConstraintError, ArithmeticError, LookupError, TypeError, ValueError)
+"""Errors that are of what was to be written, not of the database."""
 
 Committed = list[tuple[Task, Block | None]]
 
@@ -59,6 +66,17 @@ class _Job(NamedTuple):
     def starts(self) -> bool:
         """It accepts a new task: what a full disk refuses even while other commits still find room."""
         return any(change.spec is not None for change in self.changes)
+
+
+class _Batch(NamedTuple):
+    """A batch of an item log to be committed."""
+
+    intake: Intake
+    future: asyncio.Future[Ingested]
+
+    @property
+    def starts(self) -> bool:
+        return False
 
 
 class _Work(NamedTuple):
@@ -102,10 +120,12 @@ class SqliteStore:
             raise
         self._written_head = self._head  # the writer thread's own
         self._listener: Callable[[Committed], None] = lambda _: None
-        self._jobs: SimpleQueue[_Job | _Work | None] = SimpleQueue()
+        self._ingest_listener: Callable[[Ingested], None] = lambda _: None
+        self._jobs: SimpleQueue[_Job | _Batch | _Work | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken: str = ""
         self.upkeep = SqliteUpkeep(self._reading, self._writing, self._queries, self._in_transaction)
+        self.items = SqliteItems(self._reading, self._writing, self._queries, self._in_transaction, lambda: self.first_seq)
         self.schedules = SqliteSchedules(self._reading, self._writing, self._queries, codec, self._in_transaction)
         self._thread = Thread(target=self._write_forever, name="store-writer", daemon=True)
         self._thread.start()
@@ -142,9 +162,15 @@ class SqliteStore:
         """Have `on_damage(what)` called once on the loop when the database turns out to be damaged; commits fail from then on."""
         self._on_damage = on_damage
 
-    def set_listener(self, on_committed: Callable[[Committed], None]) -> None:
-        """Have every committed batch passed to `on_committed` on the loop, in order of seq, before its commit() returns."""
+    def set_listener(
+        self, on_committed: Callable[[Committed], None], on_ingested: Callable[[Ingested], None] = lambda _: None
+    ) -> None:
+        """Have what is committed passed to `on_committed`, and what is ingested to `on_ingested`, before their calls return.
+
+        Both on the loop, and together in order of seq.
+        """
         self._listener = on_committed
+        self._ingest_listener = on_ingested
 
     @property
     def disk_full(self) -> bool:
@@ -168,6 +194,11 @@ class SqliteStore:
     async def commit(self, changes: Sequence[Change]) -> Committed:
         future: asyncio.Future[Committed] = self._usable_loop().create_future()
         self._jobs.put(_Job(changes, future))
+        return await asyncio.shield(future)
+
+    async def ingest(self, intake: Intake) -> Ingested:
+        future: asyncio.Future[Ingested] = self._usable_loop().create_future()
+        self._jobs.put(_Batch(intake, future))
         return await asyncio.shield(future)
 
     async def put_queue(self, queue: Queue) -> None:
@@ -199,10 +230,12 @@ class SqliteStore:
             except Empty:
                 self._find_room()
                 continue
-            batch: list[_Job] = []
-            while isinstance(job, _Job):
+            batch: list[_Job | _Batch] = []
+            ingested = 0
+            while isinstance(job, _Job | _Batch):
                 batch.append(job)
-                if len(batch) == MAX_BATCH or self._jobs.empty():
+                ingested += job.intake.batch.count if isinstance(job, _Batch) else 0
+                if len(batch) == MAX_BATCH or ingested >= MOST_INGESTED or self._jobs.empty():
                     break
                 job = self._jobs.get()
             if batch:
@@ -248,7 +281,7 @@ class SqliteStore:
             return released
         return True
 
-    def _write(self, batch: list[_Job], *, second: bool = False) -> None:
+    def _write(self, batch: list[_Job | _Batch], *, second: bool = False) -> None:
         assert self._loop is not None
         if self._broken:
             self._loop.call_soon_threadsafe(_fail, batch, UnavailableError(self._broken, reason="STORE_UNAVAILABLE"))
@@ -259,14 +292,17 @@ class SqliteStore:
             if not batch:
                 return
         head = self._written_head
-        results: list[Committed] = []
+        results: list[Committed | Ingested] = []
         execute = self._writing.execute
-        submit = failpoints.armed and any(change.spec is not None for changes, _ in batch for change in changes)
+        submit = failpoints.armed and any(job.starts for job in batch)
         try:
             if submit:
                 failpoints.hit("submit.before_tx")
             execute("BEGIN IMMEDIATE")
-            results = [[self._put(change) for change in changes] for changes, _ in batch]
+            results = [
+                self._ingest(job.intake) if isinstance(job, _Batch) else [self._put(change) for change in job.changes]
+                for job in batch
+            ]
             if self._written_head != head:
                 execute(self._queries["put_meta"], ("head_seq", self._written_head))
             if submit:
@@ -275,7 +311,7 @@ class SqliteStore:
             if submit:
                 failpoints.hit_after("submit.before_commit")
                 failpoints.hit("submit.after_commit")
-        except apsw.ConstraintError as error:
+        except ONE_TO_BLAME as error:
             self._roll_back(head)
             if len(batch) == 1:
                 self._loop.call_soon_threadsafe(_fail, batch, self._translate(error))
@@ -321,20 +357,24 @@ class SqliteStore:
             first = self._written_head + 1
             last = self._written_head = self._written_head + len(change.events)
             task = task.evolve(seq=last)
-            frames = tuple(self._codec.frame_event(event, seq) for seq, event in enumerate(change.events, first))
+            frames = b"".join([self._codec.frame_event(event, seq) for seq, event in enumerate(change.events, first)])
             kinds = bytes(event.payload.kind for event in change.events)
             tags = change.events[-1].tags
             block = Block(first, last, task.token, tags, kinds, frames, task.tenant)
             event_time = change.events[-1].time
             execute(
                 queries["put_block"],
-                (first, last, event_time, task.tenant, task.node, task.token, encode_map(tags), kinds, b"".join(frames)),
+                (first, last, event_time, task.tenant, task.node, task.token, encode_map(tags), kinds, frames),
             )
         if change.delete:
             execute(queries["delete_task"], (task.token,))
-            for query in ("delete_attempts", "delete_size", "delete_log_starts"):
+            for query in ("delete_attempts", "delete_size", "delete_log_starts", "drop_offsets_of_task"):
                 execute(queries[query], (task.token,))
+            self.items.writer.forget(task.token)
             return task, block
+        if change.events and (reported := reported_in(change.events)) is not None:
+            said = self.items.writer.put(task.token, change.events[-1].attempt, task.seq - len(change.events) + 1, reported)
+            task = task.evolve(said=said) if said is not None else task
         if change.new_spec is not None:
             execute(queries["set_spec"], (change.new_spec, task.token))
             return task, block
@@ -348,12 +388,38 @@ class SqliteStore:
             execute(queries["put_attempt"], attempt_row(task))
         return task, block
 
-    def _deliver(self, batch: list[_Job], results: list[Committed], head: int) -> None:
+    def _ingest(self, intake: Intake) -> Ingested:
+        """Write a batch of an item log; nothing of it for a task that is not there any more."""
+        execute, queries = self._writing.execute, self._queries
+        task, batch, attempt = intake.task, intake.batch, intake.attempt
+        first = self._written_head + 1
+        last = self._written_head + batch.count
+        execute(queries["touch_task"], (last if batch.count else 0, task.token))
+        if not self._writing.changes():
+            return Ingested(task.token, attempt, None, None)
+        offsets = [(task.token, attempt, segment, offset) for segment, offset in batch.offsets.items()]
+        self._writing.executemany(queries["put_offset"], offsets)
+        if intake.gone:
+            self._writing.executemany(queries["drop_offset"], [(task.token, attempt, segment) for segment in intake.gone])
+        if not batch.count:
+            return Ingested(task.token, attempt, None, None)
+        self._written_head = last
+        frames = batch.frames(first, task.token, attempt, task.tags)
+        block = Block(first, last, task.token, task.tags, batch.kinds, frames, task.tenant)
+        names = (task.tenant, task.node, task.token, encode_map(task.tags))
+        execute(queries["put_block"], (first, last, batch.last_time, *names, batch.kinds, frames))
+        said = self.items.writer.put(task.token, attempt, first, Reported(batch.count, batch.items(), batch.messages()))
+        failpoints.hit("ingest.before_commit")
+        return Ingested(task.token, attempt, block, said)
+
+    def _deliver(self, batch: list[_Job | _Batch], results: list[Committed | Ingested], head: int) -> None:
         self._head = head
         for (_, future), result in zip(batch, results, strict=True):
-            self._listener(result)
-            if not future.done():
-                future.set_result(result)
+            if isinstance(result, Ingested):
+                self._ingest_listener(result)
+            else:
+                self._listener(result)
+            _finish(future, result)
 
     def _failed(self, head: int, error: Exception, system_errno: int = 0) -> TaskmeterError:
         """Undo the transaction that `error` ended, and return what to answer."""
@@ -481,7 +547,7 @@ class SqliteStore:
                 metadata={"first_available_seq": str(first)},
                 hint="start again with snapshot_first",
             )
-        blocks = (Block(r[0], r[1], r[2], json.loads(r[3]), r[4], split_frames(r[5]), r[6]) for r in rows)
+        blocks = (Block(r[0], r[1], r[2], json.loads(r[3]), r[4], r[5], r[6]) for r in rows)
         return [block for block in blocks if block.last_seq >= from_seq][:limit]
 
     async def close(self) -> None:
@@ -491,7 +557,7 @@ class SqliteStore:
         self._writing.close()
 
 
-def _fail(batch: Sequence[_Job | _Work], error: TaskmeterError) -> None:
+def _fail(batch: Sequence[_Job | _Batch | _Work], error: TaskmeterError) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)

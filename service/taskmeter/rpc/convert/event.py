@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from taskmeter.model.event import Event, MetadataChanged, StateChanged
+from taskmeter.model.item import ItemChanged, Message, StepEvent
 from taskmeter.rpc.convert.frame import EVENTS, frame
+from taskmeter.rpc.convert.item import fill_item_changed, fill_step
 from taskmeter.rpc.convert.status import status_message
 from taskmeter.v1 import event_pb2
 
@@ -29,6 +31,13 @@ def frame_event(event: Event, seq: int) -> bytes:
             changes.tags.update(payload.tags)
         if payload.metadata:
             changes.metadata.update(payload.metadata)
+    elif isinstance(payload, ItemChanged):
+        fill_item_changed(message.item_changed, payload)
+    elif isinstance(payload, StepEvent):
+        fill_step(message.step, payload)
+    elif isinstance(payload, Message):
+        message.message.level = int(payload.level)  # type: ignore[assignment]
+        message.message.text = payload.text
     else:
         message.task_deleted.SetInParent()
     return frame(EVENTS, message.SerializeToString())

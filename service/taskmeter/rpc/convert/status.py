@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from taskmeter.model.state import State
-from taskmeter.model.task import Task
+from taskmeter.model.task import NOTHING_SAID, Task
 from taskmeter.model.usage import Integrals, Metrics, Tariff
 from taskmeter.rpc.convert.waiting import explain_wait
 from taskmeter.v1 import task_pb2, usage_pb2
@@ -67,6 +67,12 @@ def status_message(
         message.metadata.update(task.metadata)
     if task.unkillable_pids:
         message.unkillable_pids.extend(task.unkillable_pids)
+    said = task.said
+    if said is not NOTHING_SAID:
+        message.errors.extend(said.errors)
+        message.warnings.extend(said.warnings)
+        message.error_count = said.error_count
+        message.warning_count = said.warning_count
     _timings(message.timings, task)
     if task.state is State.NONE:
         message.waiting_reason = explain_wait(task, time.clock_gettime(time.CLOCK_BOOTTIME), waiting_reason or "waits its turn")

@@ -4,8 +4,8 @@ INSERT INTO tasks (token, tenant, node, executor, idempotency_key, spec_hash, sp
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: set_task
-UPDATE tasks SET idempotency_key = ?, priority = ?, state = ?, outcome = ?, attempt = ?, end_time = ?, seq = ?, tags = ?,
-                 metadata = ?, detail = ?
+UPDATE tasks SET idempotency_key = ?, priority = ?, state = ?, outcome = ?, attempt = ?, end_time = ?,
+                 seq = max(seq, ?), tags = ?, metadata = ?, detail = ?
 WHERE token = ?;
 
 -- name: set_spec
@@ -37,23 +37,27 @@ SELECT value FROM meta WHERE key = ?;
 
 -- name: get_task
 SELECT t.tenant, t.node, t.executor, t.spec, t.spec_hash, t.create_time, t.priority, t.state, t.outcome, t.attempt,
-       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage
-FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt WHERE t.token = ?;
+       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage, s.said_warnings, s.said_errors
+FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt
+     LEFT JOIN item_sets s ON s.token = t.token AND s.said_attempt = t.attempt WHERE t.token = ?;
 
 -- name: live_tasks
 SELECT t.tenant, t.node, t.executor, t.spec, t.spec_hash, t.create_time, t.priority, t.state, t.outcome, t.attempt,
-       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage
-FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt WHERE t.state < 5 ORDER BY t.id;
+       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage, s.said_warnings, s.said_errors
+FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt
+     LEFT JOIN item_sets s ON s.token = t.token AND s.said_attempt = t.attempt WHERE t.state < 5 ORDER BY t.id;
 
 -- name: task_of_key
 SELECT t.tenant, t.node, t.executor, t.spec, t.spec_hash, t.create_time, t.priority, t.state, t.outcome, t.attempt,
-       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage
-FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt WHERE t.tenant = ? AND t.idempotency_key = ?;
+       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage, s.said_warnings, s.said_errors
+FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt
+     LEFT JOIN item_sets s ON s.token = t.token AND s.said_attempt = t.attempt WHERE t.tenant = ? AND t.idempotency_key = ?;
 
 -- name: list_tasks
 SELECT t.tenant, t.node, t.executor, t.spec, t.spec_hash, t.create_time, t.priority, t.state, t.outcome, t.attempt,
-       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage
-FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt WHERE
+       t.end_time, t.seq, t.tags, t.metadata, t.detail, t.token, a.usage, s.said_warnings, s.said_errors
+FROM tasks t LEFT JOIN attempts a ON a.token = t.token AND a.number = t.attempt
+     LEFT JOIN item_sets s ON s.token = t.token AND s.said_attempt = t.attempt WHERE
 
 -- name: count_tasks
 SELECT count(*) FROM tasks t WHERE
@@ -127,3 +131,123 @@ ON CONFLICT (tenant, name) DO UPDATE SET spec = excluded.spec, detail = excluded
 
 -- name: delete_schedule
 DELETE FROM schedules WHERE tenant = ? AND name = ?;
+
+-- name: touch_task
+UPDATE tasks SET seq = max(seq, ?) WHERE token = ?;
+
+-- name: item_set
+SELECT id, last_seq, event_count, queued_count, in_progress_count, completed_count, failed_count, retrying_count, skipped_count,
+       note_count, warning_count, error_count, log_count, said_attempt, said_warnings, said_errors
+FROM item_sets WHERE token = ?;
+
+-- name: new_item_set
+INSERT INTO item_sets VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+
+-- name: set_item_set
+UPDATE item_sets SET last_seq = ?, event_count = ?, queued_count = ?, in_progress_count = ?, completed_count = ?,
+                     failed_count = ?, retrying_count = ?, skipped_count = ?, note_count = ?, warning_count = ?, error_count = ?,
+                     log_count = ?, said_attempt = ?, said_warnings = ?, said_errors = ?
+WHERE id = ?;
+
+-- name: forget_item_set
+UPDATE item_sets SET token = NULL WHERE token = ?;
+
+-- name: item_sets_of_live
+SELECT s.token, s.last_seq FROM item_sets s JOIN tasks t ON t.token = s.token WHERE t.state < 5;
+
+-- name: states_of_items
+SELECT key, stage, status FROM items WHERE set_id = ? AND key = ?;
+
+-- name: put_item
+INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (set_id, key) DO UPDATE SET
+    stage = excluded.stage, status = excluded.status, attempt = excluded.attempt, error = excluded.error,
+    worker = excluded.worker, size = CASE excluded.size WHEN 0 THEN size ELSE excluded.size END,
+    metadata = CASE excluded.metadata WHEN '{}' THEN metadata ELSE excluded.metadata END,
+    time = excluded.time, event_count = event_count + excluded.event_count,
+    history = substr(CAST(history || excluded.history AS BLOB), -6000);
+
+-- name: touch_item
+UPDATE items SET time = ?, event_count = event_count + ?, history = substr(CAST(history || ? AS BLOB), -6000)
+WHERE set_id = ? AND key = ?;
+
+-- name: add_item_stats
+INSERT INTO item_stats VALUES (?, ?, ?, ?) ON CONFLICT (set_id, stage, status) DO UPDATE SET count = count + excluded.count;
+
+-- name: drop_item_stats
+DELETE FROM item_stats WHERE set_id = ? AND stage = ? AND status = ? AND count <= 0;
+
+-- name: put_message
+INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: drop_messages
+DELETE FROM messages WHERE set_id = ? AND level = ? AND number <= ?;
+
+-- name: newest_messages
+SELECT time, attempt, text FROM messages WHERE set_id = ? AND level = ? AND attempt >= ? ORDER BY number DESC LIMIT ?;
+
+-- name: put_offset
+INSERT INTO ingest_offsets VALUES (?, ?, ?, ?) ON CONFLICT (token, attempt, segment) DO UPDATE SET offset = excluded.offset;
+
+-- name: drop_offset
+DELETE FROM ingest_offsets WHERE token = ? AND attempt = ? AND segment = ?;
+
+-- name: drop_offsets
+DELETE FROM ingest_offsets WHERE token = ? AND attempt = ?;
+
+-- name: drop_offsets_of_task
+DELETE FROM ingest_offsets WHERE token = ?;
+
+-- name: offsets
+SELECT segment, offset FROM ingest_offsets WHERE token = ? AND attempt = ?;
+
+-- name: attempts_with_offsets
+SELECT DISTINCT token, attempt FROM ingest_offsets;
+
+-- name: get_item
+SELECT key, stage, status, attempt, error, worker, size, metadata, time, event_count FROM items WHERE set_id = ? AND key = ?;
+
+-- name: list_items
+SELECT key, stage, status, attempt, error, worker, size, metadata, time, event_count FROM items
+WHERE set_id = ?1 AND key > ?2 AND key <= ?3 AND (?4 = '' OR stage = ?4) ORDER BY key LIMIT ?5;
+
+-- name: list_items_done
+SELECT key, stage, status, attempt, error, worker, size, metadata, time, event_count FROM items
+WHERE set_id = ?1 AND status = 3 AND key > ?2 AND key <= ?3 AND (?4 = '' OR stage = ?4) ORDER BY key LIMIT ?5;
+
+-- name: list_items_of_status
+SELECT key, stage, status, attempt, error, worker, size, metadata, time, event_count FROM items
+WHERE set_id = ?1 AND status = ?6 AND status <> 3 AND key > ?2 AND key <= ?3 AND (?4 = '' OR stage = ?4)
+ORDER BY key LIMIT ?5;
+
+-- name: key_further_on
+SELECT key FROM items WHERE set_id = ? AND key > ? ORDER BY key LIMIT 1 OFFSET ?;
+
+-- name: key_further_on_of_status
+SELECT key FROM items WHERE set_id = ?1 AND status = ?2 AND status <> 3 AND key > ?3 ORDER BY key LIMIT 1 OFFSET ?4;
+
+-- name: stages_of_items
+SELECT stage, status, count FROM item_stats WHERE set_id = ? ORDER BY stage, status LIMIT ?;
+
+-- name: history_of_item
+SELECT event_count, history FROM items WHERE set_id = ? AND key = ?;
+
+-- name: block_of_seq
+SELECT first_seq, last_seq, frames FROM events
+WHERE first_seq = (SELECT max(first_seq) FROM events WHERE first_seq <= ?);
+
+-- name: deleted_item_set
+SELECT id FROM item_sets WHERE token IS NULL LIMIT 1;
+
+-- name: purge_items
+DELETE FROM items WHERE set_id = ?1 AND key <= coalesce(
+    (SELECT key FROM items WHERE set_id = ?1 ORDER BY key LIMIT 1 OFFSET ?2), (SELECT max(key) FROM items WHERE set_id = ?1));
+
+-- name: purge_item_stats
+DELETE FROM item_stats WHERE set_id = ?;
+
+-- name: purge_messages
+DELETE FROM messages WHERE set_id = ?;
+
+-- name: purge_item_set
+DELETE FROM item_sets WHERE id = ?;
