@@ -88,3 +88,38 @@ def test_work_that_is_killed_in_the_middle_has_reported_all_it_had_done(client: 
     code = "import os, taskmeter\nfor n in taskmeter.track(range(10)):\n    if n == 6: os.kill(os.getpid(), 9)"
     ended = client.wait_task(client.start([sys.executable, "-c", code]).token)
     assert (ended.exit_signal, ended.completed_count, ended.total_count) == (9, 6, 10)
+
+
+def test_items_are_counted_and_told_with_what_they_raised(client: SyncClient) -> None:
+    code = """
+import taskmeter
+for n in range(5):
+    try:
+        with taskmeter.item({"page": n}, stage="render", size=100):
+            if n == 3: raise ValueError("no ink")
+    except ValueError: pass
+"""
+    token = client.start([sys.executable, "-c", code]).token
+    ended = client.wait_task(token)
+    assert (ended.completed_count, ended.failed_count, ended.completed_size) == (4, 1, 400)
+    stats = client.get_item_stats(token)
+    assert (stats.total.completed, stats.total.failed, stats.event_count) == (4, 1, 10)
+    item = client.get_item(token, {"page": 3})
+    assert (item.error, item.metadata, item.stage) == (
+        "ValueError: no ink",
+        {"error": "no ink", "error_type": "ValueError"},
+        "render",
+    )
+
+
+def test_messages_are_in_the_status_and_log_lines_in_the_record(client: SyncClient) -> None:
+    code = """
+import logging, taskmeter
+taskmeter.instrument()
+taskmeter.task_log("one"); taskmeter.warn("two"); taskmeter.error("three"); logging.error("four"); taskmeter.note("five")
+"""
+    token = client.start([sys.executable, "-c", code]).token
+    ended = client.wait_task(token)
+    assert (ended.warnings, ended.errors) == (["two"], ["three", "four"])
+    assert (ended.warning_count, ended.error_count) == (1, 2)
+    assert [line.partition(" ")[2] for line in client.get_task_record(token).logs] == ["one"]

@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from time import time
 from typing import Any
 
+from taskmeter.work.callbacks import Callbacks, OnStatus, OnTask
 from taskmeter.work.context import current
+from taskmeter.work.failed import failed_item, summary_of
 from taskmeter.work.failure import describe
 from taskmeter.work.names import name_of
 from taskmeter.work.numbers import STATUSES, STEPS
-from taskmeter.work.observers import Observers
 from taskmeter.work.tracking import ErrorSummary, FailedItem, Status, StatusEvent, TaskEvent, TaskEventType
-
-OnStatus = Callable[[StatusEvent], Awaitable[None] | None]
-OnTask = Callable[[TaskEvent], Awaitable[None] | None]
 
 MAX_ITEMS = 100_000
 MAX_HISTORY = 100
-MAX_WAITING = 1_000_000
-"""Events that wait for slow callbacks; some 200 MB."""
 
 
-class StatusTracker:
+class StatusTracker(Callbacks):
     """Knows how every item stands, and tells callbacks of each change.
 
         tracker = StatusTracker(on_status_change=lambda event: print(event.item_id, event.status))
@@ -40,12 +36,6 @@ class StatusTracker:
     log, where the daemon keeps it for anybody to ask. May be used from any thread.
     """
 
-    on_status_change: OnStatus | None = None
-    on_task_start: OnTask | None = None
-    on_task_complete: OnTask | None = None
-    on_task_retry: OnTask | None = None
-    on_task_fail: OnTask | None = None
-
     def __init__(
         self,
         on_status_change: OnStatus | None = None,
@@ -57,19 +47,9 @@ class StatusTracker:
         max_items: int = MAX_ITEMS,
         max_history: int = MAX_HISTORY,
     ) -> None:
-        given: dict[str, Any] = {
-            "on_status_change": on_status_change,
-            "on_task_start": on_task_start,
-            "on_task_complete": on_task_complete,
-            "on_task_retry": on_task_retry,
-            "on_task_fail": on_task_fail,
-        }
-        for name, callback in given.items():
-            if callback is not None:  # else a subclass may have a method of this name
-                setattr(self, name, callback)
+        super().__init__(on_status_change, on_task_start, on_task_complete, on_task_retry, on_task_fail)
         self.max_items = max_items
         self.max_history = max_history
-        self.observers = Observers(MAX_WAITING)
         self._make_lock()
         self._items: dict[Any, list[StatusEvent]] = {}
         """The events of each item, oldest first."""
@@ -81,6 +61,30 @@ class StatusTracker:
         context = current()
         self._log = context.log_file if context.is_task else None
         _all.add(self)
+
+    @classmethod
+    def attach(
+        cls,
+        client: Any,
+        token: str,
+        on_status_change: OnStatus | None = None,
+        on_task_start: OnTask | None = None,
+        on_task_complete: OnTask | None = None,
+        on_task_retry: OnTask | None = None,
+        on_task_fail: OnTask | None = None,
+        *,
+        from_seq: int | None = 1,
+    ) -> Any:
+        """Follow the items of a task that runs elsewhere, or has ended: an `AttachedTracker`.
+
+        With a `SyncClient`, its queries are as here; with a `Client`, they are awaited (`AsyncAttachedTracker`). Callbacks, those
+        of a subclass too, see all events from the first one on, then live; with `from_seq=None` only what comes from now on.
+        """
+        from taskmeter.work.attached import AsyncAttachedTracker, AttachedTracker  # noqa: PLC0415  # few attach
+
+        kind = AsyncAttachedTracker if hasattr(client, "__aenter__") else AttachedTracker
+        given = [on_status_change, on_task_start, on_task_complete, on_task_retry, on_task_fail]
+        return kind(client, token, given, from_seq, methods_of=cls)
 
     # ------------------------------------------------------------------------------------------------------ being told
 
@@ -155,9 +159,7 @@ class StatusTracker:
         with self._lock:
             if self._log is not None:
                 self._log_step(event, number)
-            callback: OnTask | None = getattr(self, f"on_task_{event.event_type}")
-            if callback is not None:
-                self.observers.put(callback, event)
+            self.tell_task(event)
 
     async def _emit(self, event: StatusEvent) -> None:
         """As AntFlow's pipelines call it."""
@@ -166,14 +168,6 @@ class StatusTracker:
     async def _emit_task_event(self, event: TaskEvent) -> None:
         """As AntFlow's pipelines call it."""
         self.emit_task_event(event)
-
-    def flush(self, timeout_seconds: float | None = None) -> bool:
-        """Wait until callbacks have seen all events so far; False if not in time. On an event loop, `await drain()` instead."""
-        return self.observers.flush(timeout_seconds)
-
-    async def drain(self) -> None:
-        """Wait until callbacks have seen all events so far."""
-        await self.observers.drain()
 
     # ---------------------------------------------------------------------------------------------------- being asked
 
@@ -204,17 +198,11 @@ class StatusTracker:
     def get_failed_items(self) -> list[FailedItem]:
         """Return what is known of each item that has failed."""
         with self._lock:
-            return [_failed(self._items[key][-1], self._retries.get(key)) for key in self._by_status["failed"]]
+            return [self._failed(key, self._items[key][-1]) for key in self._by_status["failed"]]
 
     def get_error_summary(self) -> ErrorSummary:
         """Return the failed items, and how many there are by type of error and by stage."""
-        items = self.get_failed_items()
-        types: dict[str, int] = {}
-        stages: dict[str, int] = {}
-        for item in items:
-            types[item.error_type] = types.get(item.error_type, 0) + 1
-            stages[item.stage] = stages.get(item.stage, 0) + 1
-        return ErrorSummary(len(items), types, stages, items)
+        return summary_of(self.get_failed_items())
 
     # ------------------------------------------------------------------------------------------------------- keeping
 
@@ -229,6 +217,9 @@ class StatusTracker:
         if event.status == "retrying":
             self._retries[key] = {**(retries or {}), event.stage: tries + 1}
         return tries
+
+    def _failed(self, key: Any, event: StatusEvent) -> FailedItem:
+        return failed_item(event, self._retries.get(key, {}).get(event.stage, 0) + 1)
 
     def _forget(self) -> None:
         for status in ("completed", "skipped", "failed"):
@@ -287,16 +278,6 @@ def _name(item_id: Any) -> str | int | bytes:
         return name_of(item_id)
     except (TypeError, ValueError):
         return str(item_id)
-
-
-def _failed(event: StatusEvent, retries: dict[str | None, int] | None) -> FailedItem:
-    error = str(event.metadata.get("error", "Unknown error"))
-    kind = event.metadata.get("error_type")
-    if not kind:  # "ValueError: text", as an error is written
-        before, colon, _ = error.partition(":")
-        kind = before.strip() if colon and before.replace("_", "").replace(" ", "").isalpha() else "Exception"
-    tries = (retries or {}).get(event.stage, 0) + 1
-    return FailedItem(event.item_id, error, str(kind), event.stage or "unknown", tries, event.timestamp)
 
 
 _all: weakref.WeakSet[StatusTracker] = weakref.WeakSet()

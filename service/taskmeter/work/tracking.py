@@ -47,6 +47,10 @@ class TaskEvent(msgspec.Struct, frozen=True):
     """Seconds; None when it starts."""
 
 
+class ReportedError(Exception):
+    """An exception of the work as the wire brings it: its text, "Type: text"."""
+
+
 class FailedItem(msgspec.Struct, frozen=True):
     """An item that was given up."""
 
