@@ -30,11 +30,11 @@ def c_program(name: str, into: Path) -> str:
     return str(made)
 
 
-def cython_module(name: str, into: Path) -> ModuleType:
+def cython_module(name: str, into: Path, where: Path = HERE) -> ModuleType:
     """Translate and compile NAME.pyx against metercore's declarations, with the flags of setup.py; import it."""
     extension = Extension(
         name,
-        [str(HERE / f"{name}.pyx")],
+        [str(where / f"{name}.pyx")],
         include_dirs=[str(NATIVE), str(NATIVE / "metercore/_c"), str(NATIVE / "shim")],
         define_macros=[("_GNU_SOURCE", "1")],
         extra_compile_args=["-O2", "-g0", "-std=gnu11", "-fvisibility=hidden", "-fno-semantic-interposition", "-pthread"],

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from metercore.epochs import WindowPeak
     from metercore.eta import Eta
     from metercore.gpu import GpuMonitor
+    from metercore.itemlog import ItemLog
+    from metercore.itemread import ItemLogReader
     from metercore.limit import CpuLimit
     from metercore.peak import Peak
     from metercore.processmeter import ProcessMeter
@@ -40,6 +42,8 @@ __all__ = [
     "CpuLimit",
     "Eta",
     "GpuMonitor",
+    "ItemLog",
+    "ItemLogReader",
     "Peak",
     "Price",
     "ProcessMeter",
@@ -62,6 +66,8 @@ _HOME = {
     "CpuLimit": "limit",
     "Eta": "eta",
     "GpuMonitor": "gpu",
+    "ItemLog": "itemlog",
+    "ItemLogReader": "itemread",
     "Peak": "peak",
     "Price": "tariff",
     "ProcessMeter": "processmeter",

@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""CRC-32 as in IEEE 802.3 and zlib: reflected polynomial 0xEDB88320, start and end inverted."""
+"""CRC-32 as in IEEE 802.3 and zlib: reflected polynomial 0xEDB88320, start and end inverted. And CRC-32C, of RFC 3720."""
 
 from libc.stdint cimport uint8_t, uint32_t
+
+from metercore._c.crc32c cimport tm_crc32c, tm_crc32c_fill
 
 cdef uint32_t[256] c_table
 
@@ -18,6 +20,7 @@ cdef void c_fill_table() noexcept nogil:
 
 
 c_fill_table()
+tm_crc32c_fill()
 
 
 cdef uint32_t c_crc32(const void *data, size_t size) noexcept nogil:
@@ -32,3 +35,12 @@ cdef uint32_t c_crc32(const void *data, size_t size) noexcept nogil:
 def crc32(const uint8_t[::1] data not None):
     """Return the CRC-32 of a contiguous buffer."""
     return c_crc32(&data[0], <size_t>data.shape[0]) if data.shape[0] else 0
+
+
+cdef uint32_t c_crc32c(const void *data, size_t size) noexcept nogil:
+    return tm_crc32c(data, size)
+
+
+def crc32c(const uint8_t[::1] data not None):
+    """Return the CRC-32C of a contiguous buffer."""
+    return c_crc32c(&data[0], <size_t>data.shape[0]) if data.shape[0] else 0

@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 from metercore.slots cimport ABSENT, MOST_GPUS, UNKNOWN, c_GpuUse, c_Rare, c_Shown, c_View, c_view_clear
 from metercore.tariff cimport CUSTOM_NAME_BYTES, Tariff, c_Integrals, c_price, c_Price
 from metercore.tokens cimport c_add_wide, c_int_wide, c_wide_double
+from metercore.wire cimport c_double, c_nested, c_set_double, c_tag, c_text, c_varint
 
 
 cdef extern from "<string.h>" nogil:
@@ -21,19 +22,6 @@ cdef double MIB = 1048576.0
 cdef uint64_t MOST = 0x7FFFFFFFFFFFFFFFu
 
 
-cdef inline uint8_t *c_varint(uint8_t *at, uint64_t value) noexcept nogil:
-    while value >= 0x80:
-        at[0] = <uint8_t>(value | 0x80)
-        at += 1
-        value >>= 7
-    at[0] = <uint8_t>value
-    return at + 1
-
-
-cdef inline uint8_t *c_tag(uint8_t *at, int number, int kind) noexcept nogil:
-    return c_varint(at, <uint64_t>((number << 3) | kind))
-
-
 cdef inline uint8_t *c_set_int(uint8_t *at, int number, uint64_t value) noexcept nogil:
     # int64 on the wire: what does not fit is shown as the most, rather than as a negative number.
     return c_varint(c_tag(at, number, 0), value if value < MOST else MOST)
@@ -41,32 +29,6 @@ cdef inline uint8_t *c_set_int(uint8_t *at, int number, uint64_t value) noexcept
 
 cdef inline uint8_t *c_int(uint8_t *at, int number, uint64_t value) noexcept nogil:
     return c_set_int(at, number, value) if value != 0 else at
-
-
-cdef inline uint8_t *c_set_double(uint8_t *at, int number, double value) noexcept nogil:
-    at = c_tag(at, number, 1)
-    memcpy(at, &value, 8)
-    return at + 8
-
-
-cdef inline uint8_t *c_double(uint8_t *at, int number, double value) noexcept nogil:
-    cdef uint64_t bits
-    memcpy(&bits, &value, 8)
-    return c_set_double(at, number, value) if bits != 0 else at
-
-
-cdef inline uint8_t *c_text(uint8_t *at, int number, const char *text, size_t size) noexcept nogil:
-    if size == 0:
-        return at
-    at = c_varint(c_tag(at, number, 2), size)
-    memcpy(at, text, size)
-    return at + size
-
-
-cdef inline uint8_t *c_nested(uint8_t *at, int number, const uint8_t *body, size_t size) noexcept nogil:
-    at = c_varint(c_tag(at, number, 2), size)
-    memcpy(at, body, size)
-    return at + size
 
 
 cdef inline uint8_t *c_known_int(uint8_t *at, int number, uint64_t value) noexcept nogil:

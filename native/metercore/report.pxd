@@ -19,6 +19,7 @@ cdef struct c_ReportText:
     char object[500]
 
 cdef bint c_report_counters(const char *page, size_t size, c_Report *result) noexcept nogil
+cdef void c_repair_utf8(unsigned char *text, size_t size) noexcept nogil
 cdef bint c_report_text(const char *page, size_t size, c_ReportText *result) noexcept nogil
 
 cdef class ReportBlock:

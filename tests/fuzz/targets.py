@@ -28,7 +28,7 @@ from metercore.settle import settle_files
 from metercore.tariff import Tariff
 from taskmeter.executors import taskdir
 from taskmeter.v1.task_pb2 import TaskStatus
-from tests.fuzz import oracles
+from tests.fuzz import itemlog, oracles
 
 CORPUS = Path(__file__).parent / "corpus"
 PAGE = 4096
@@ -265,6 +265,10 @@ def seal_account(data: bytes) -> bytes:
     return sealed(data, *spans, (pid_at, pid_at + taskdir.PID.size))
 
 
+def items(segment: bytes) -> None:
+    itemlog.compare(SCRATCH.directory / "items", segment)
+
+
 def hot(data: bytes) -> None:
     """The encoder on any numbers."""
     chance = random.Random(data)
@@ -315,6 +319,7 @@ TARGETS = {
         Target("records", records, seal=seal_records, most_bytes=4 * PAGE),
         Target("account", account, seal=seal_account, most_bytes=4 * PAGE),
         Target("btf", btf, (b"outer\0", b"list\0", b"\x9f\xeb\x01\0")),
+        Target("items", items, (b"\xf0\x9f\x98\x80", b"\xff", b"\x01\0\x01\0kv"), seal=itemlog.seal, most_bytes=PAGE),
         Target("hot", hot, (b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\xff"), most_bytes=600),
     )
 }

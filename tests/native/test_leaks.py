@@ -20,7 +20,7 @@ from metercore import bpf, btf, cgroup, clock, descriptors, limit, procfs
 from metercore.attempt import on_read, open_owner, read_records, tell
 from metercore.backend import examine, name_of, source_of
 from metercore.counter import Counter
-from metercore.crc import crc32
+from metercore.crc import crc32, crc32c
 from metercore.details import count_open_files, read_pressure, read_switches
 from metercore.encode import encode_hot
 from metercore.epochs import WindowPeak
@@ -29,6 +29,7 @@ from metercore.gpu import GpuMonitor, probe
 from metercore.history import History
 from metercore.historyfile import check_range, read_history
 from metercore.hole import punch_hole
+from metercore.itemlog import ItemLog, ItemLogReader
 from metercore.launch import Launcher
 from metercore.leftovers import kill_leftovers
 from metercore.meterpage import read_meter
@@ -169,11 +170,13 @@ def read_cgroup(directory: Path) -> None:
     failing(limit.percent, 1.0, 0.0)
 
 
-@case("crc.crc32", "clock.monotonic_ns", "clock.boottime_ns", "clock.realtime_ns", "clock.thread_cpu_ns")
+@case("crc.crc32", "crc.crc32c", "clock.monotonic_ns", "clock.boottime_ns", "clock.realtime_ns", "clock.thread_cpu_ns")
 def clocks(directory: Path) -> None:
     crc32(b"x" * 5000)
     crc32(memoryview(b"x" * 5000))
     failing(crc32, "x")
+    crc32c(b"x" * 5000)
+    failing(crc32c, "x")
     for read in (clock.monotonic_ns, clock.boottime_ns, clock.realtime_ns, clock.thread_cpu_ns):
         read()
 
@@ -499,6 +502,54 @@ def process_meters(directory: Path) -> None:
     failing(ProcessMeter, NOBODY_HAS_THIS_PID)
     failing(ProcessMeter, os.getpid(), backend="magic")
     failing(ProcessMeter, os.getpid(), hz=0.0)
+
+
+@case("itemlog.ItemLog", "itemread.ItemLogReader", "itembatch.Batch")
+def item_logs(directory: Path) -> None:
+    items = directory / "items"
+    items.mkdir(exist_ok=True)
+    os.mkfifo(items / "1-2-3")
+    (items / "1-2-4").write_bytes(b"x" * 500)
+    log = ItemLog(items)
+    for n in range(20):
+        log.item(f"item {n % 3} ü", 4, "stage", 1, "error \udcff", "worker", 5, {"key": "ü", "other": "x" * 5000})
+        log.step(n, "step", 2, duration_seconds=1.5)
+        log.item(b"[1]", 3)
+        log.message(3, "text" * 2000)
+    for name in ("x" * 2000, 2**70, b"", 1.5):
+        failing(log.item, name, 3)
+    failing(log.item, "a", 3, metadata={"a": Unspeakable()})
+    failing(log.step, "a", 5, 1)
+    failing(log.message, 9, "x")
+    reader = ItemLogReader(items, {"1-2-5": 700, "no name": 5})
+    reader.read()
+    while batch := reader.read(20_000):
+        batch.frames(1, "token", 2, {"tag": "value"})
+        failing(batch.frames, 1, "token", 2, {"tag": "\udcff"})
+        assert batch.items()
+        assert batch.messages()
+        reader.commit()
+    log.close()
+    log.item("again", 3)
+    kept = reader.read()  # … and is not committed
+    assert kept is not None and kept.count == 1
+    failing(ItemLogReader, "a\0b")
+    failing(ItemLogReader, "a", {"1-2-3": "x"})
+    ItemLog(directory / "none" / "none").item("dropped", 3)
+    del log
+    while reader.read(ended=True):
+        reader.commit()
+    reader.commit()
+    reader.close()
+    failing(reader.read)
+    assert [path.name for path in items.iterdir()] == []
+
+
+class Unspeakable:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError("none")
 
 
 @case("hole.punch_hole")

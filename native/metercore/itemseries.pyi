@@ -1,0 +1,1 @@
+"""The segments of one writer of the item log, in C: `metercore.itemlog` is what Python has of them."""
