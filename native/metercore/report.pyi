@@ -20,6 +20,26 @@ class Report(NamedTuple):
 def parse_report(page: bytes) -> Report | None:
     """Parse a copy of a report block; None if it is none."""
 
+def revise_report(
+    page: bytes,
+    *,
+    total_count: int | None = None,
+    total_size: int | None = None,
+    completed_count: int = 0,
+    completed_size: int = 0,
+    failed_count: int = 0,
+    failed_size: int = 0,
+    status: str | None = None,
+    current_object: str | None = None,
+    ready: bool = False,
+    custom: dict[str, int] | None = None,
+) -> bytes:
+    """Return a report block with one more report in it; if `page` is none, with this one alone. It is nobody else's.
+
+    Totals and texts are replaced unless None, all else is added. Raises OverflowError with the name of what would exceed
+    2**62 - 1, ValueError with that of what is negative or cannot be a name, LookupError with that of a 17th counter.
+    """
+
 class ReportBlock:
     """Write the report block at a path; without a path, or where none can be made, write to private memory instead.
 

@@ -91,6 +91,17 @@ cdef bint c_report_counters(const char *page, size_t size, c_Report *result) noe
     return 1
 
 
+cdef void c_report_add(const c_Report *one, const c_Report *other, c_Report *both) noexcept nogil:
+    """Sum what two blocks say, but for the serial of the text."""
+    both.total_count = c_clamp(one.total_count + other.total_count)
+    both.completed_count = c_clamp(one.completed_count + other.completed_count)
+    both.failed_count = c_clamp(one.failed_count + other.failed_count)
+    both.total_size = c_clamp(one.total_size + other.total_size)
+    both.completed_size = c_clamp(one.completed_size + other.completed_size)
+    both.failed_size = c_clamp(one.failed_size + other.failed_size)
+    both.ready = one.ready or other.ready
+
+
 cdef void c_repair_utf8(unsigned char *text, size_t size) noexcept nogil:
     """Replace each byte that is not part of a well-formed character (Unicode 15, table 3-7) by "?"."""
     cdef size_t n = 0
@@ -405,3 +416,84 @@ cdef class ReportBlock:
     def _take_lock(self):
         """Take the text lock and keep it: for tests of what happens when its owner dies."""
         return bool(c_lock(self.page))
+
+
+# -------------------------------------------------------------------------------------------------------- on behalf
+
+
+cdef int c_raise_counter(int64_t *counter, int64_t n, str name) except -1:
+    """Add to a counter that is nobody else's. Raises OverflowError naming it, ValueError for what is negative."""
+    cdef int64_t before = c_clamp(counter[0])
+    if n < 0:
+        raise ValueError(name)
+    if n > MOST_COUNT - before:
+        raise OverflowError(name)
+    counter[0] = before + n
+    return 0
+
+
+cdef int c_raise_custom(tm_report *page, str name, int64_t n) except -1:
+    cdef bytes wanted = name.encode()
+    cdef char[TM_REPORT_NAME_BYTES] padded
+    cdef int k
+    if not 0 < len(wanted) <= TM_REPORT_NAME_BYTES or b"\0" in wanted:
+        raise ValueError(name)
+    memset(padded, 0, TM_REPORT_NAME_BYTES)
+    memcpy(padded, <const char *>wanted, <size_t>len(wanted))
+    for k in range(TM_REPORT_CUSTOM_COUNT):
+        if page.custom[k].name[0] == 0:
+            memcpy(page.custom[k].name, padded, TM_REPORT_NAME_BYTES)
+            page.custom[k].value = 0
+        if memcmp(page.custom[k].name, padded, TM_REPORT_NAME_BYTES) == 0:
+            return c_raise_counter(&page.custom[k].value, n, name)
+    raise LookupError(name)
+
+
+def revise_report(
+    bytes page not None,
+    *,
+    total_count=None,
+    total_size=None,
+    int64_t completed_count=0,
+    int64_t completed_size=0,
+    int64_t failed_count=0,
+    int64_t failed_size=0,
+    status=None,
+    current_object=None,
+    bint ready=False,
+    dict custom=None,
+):
+    """Return a report block with one more report in it; if `page` is none, with this one alone. It is nobody else's.
+
+    Totals and texts are replaced unless None, all else is added. Raises OverflowError with the name of what would exceed
+    2**62 - 1, ValueError with that of what is negative or cannot be a name, LookupError with that of a 17th counter.
+    """
+    cdef ReportBlock block = ReportBlock()
+    cdef tm_report *own = block.page
+    cdef int64_t value
+    if parse_report(page) is not None:
+        memcpy(own, <const char *>page, TM_REPORT_BYTES)
+        own.text_lock = 0
+    own.size_bytes = TM_REPORT_BYTES
+    if total_count is not None:
+        value = total_count
+        own.total_count.value = 0
+        c_raise_counter(&own.total_count.value, value, "total_count")
+    if total_size is not None:
+        value = total_size
+        own.total_size.value = 0
+        c_raise_counter(&own.total_size.value, value, "total_size")
+    c_raise_counter(&own.completed_count.value, completed_count, "completed_count")
+    c_raise_counter(&own.completed_size.value, completed_size, "completed_size")
+    c_raise_counter(&own.failed_count.value, failed_count, "failed_count")
+    c_raise_counter(&own.failed_size.value, failed_size, "failed_size")
+    for name, n in (custom or {}).items():
+        c_raise_custom(own, name, n)
+    if status is not None or current_object is not None:
+        block.c_write(
+            None if status is None else c_cut(status, TM_REPORT_TEXT_BYTES),
+            None if current_object is None else c_cut(current_object, TM_REPORT_TEXT_BYTES),
+        )
+    if ready:
+        block.ready()
+    return (<const char *>own)[:TM_REPORT_BYTES]

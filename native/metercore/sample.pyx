@@ -40,11 +40,14 @@ from metercore.procfs cimport c_ProcIo, c_ProcStat, c_read_io, c_read_stat, c_ti
 from metercore.publish cimport c_Context, c_publish
 from metercore.rate cimport c_rate_now, c_rate_update
 from metercore.report cimport c_report_counters, c_report_text
+from metercore.reported cimport c_reported_read
 from metercore.slots cimport (
     ABSENT,
     HOLD_CGROUP_V1,
     HOLD_CGROUP_V2,
+    MEMORY_EXTERNAL,
     SOURCE_CGROUP,
+    SOURCE_EXTERNAL,
     SOURCE_NONE,
     c_Member,
     c_member_add,
@@ -179,7 +182,10 @@ cdef void c_limit(c_Slot *slot, const c_Context *context) noexcept nogil:
 cdef void c_start(c_Slot *slot, const c_Context *context, const c_Look *look, uint64_t now_ns) noexcept nogil:
     """Go on from the meter page, if there is one, and take the first sample."""
     c_resume(slot, now_ns)
-    if slot.attached:
+    if slot.external:
+        slot.account.cpu_source = SOURCE_EXTERNAL
+        slot.account.memory_source = MEMORY_EXTERNAL
+    elif slot.attached:
         c_attached_start(slot, slot.main_pid, slot.main_start_ticks, c_boottime_ns())
     elif slot.in_tree and slot.main_pid > 0:
         c_member_add(slot, slot.main_pid, slot.main_start_ticks)
@@ -228,24 +234,35 @@ cdef void c_take_custom(c_Slot *slot, const tm_report *block) noexcept nogil:
                 break
 
 
-cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
-    cdef char[TM_REPORT_BYTES] page
+cdef bint c_copy_report(c_Slot *slot, uint64_t now_ns, char *page) noexcept nogil:
+    """Copy the task's own block; 0 when there is none that can be read."""
     cdef ssize_t got
     cdef bint kept = slot.report_descriptor >= 0
     if not kept:
         c_open_report(slot, now_ns)
         if slot.report_descriptor < 0:
-            return
+            return 0
     got = pread(slot.report_descriptor, page, TM_REPORT_BYTES, 0)
-    if got == <ssize_t>TM_REPORT_BYTES and c_report_counters(page, <size_t>got, &slot.report):
-        c_take_custom(slot, <const tm_report *>page)
-        if (<tm_report *>page).text_serial != slot.report.text_serial:
-            if c_rare_own(&slot.rare) and c_report_text(page, <size_t>got, &slot.rare.text):
-                slot.report.text_serial = (<tm_report *>page).text_serial
     if not kept and not c_may_keep():
         close(slot.report_descriptor)
         slot.report_descriptor = -1
         slot.next_report_try_ns = 0
+    return got == <ssize_t>TM_REPORT_BYTES
+
+
+cdef void c_read_report(c_Slot *slot, uint64_t now_ns) noexcept nogil:
+    cdef char[TM_REPORT_BYTES] page
+    cdef bint found = not slot.external and c_copy_report(slot, now_ns, page)
+    if slot.reported != NULL:
+        if found:
+            c_reported_read(slot, page)
+        else:
+            c_reported_read(slot, NULL)
+    elif found and c_report_counters(page, TM_REPORT_BYTES, &slot.report):
+        c_take_custom(slot, <const tm_report *>page)
+        if (<tm_report *>page).text_serial != slot.report.text_serial:
+            if c_rare_own(&slot.rare) and c_report_text(page, TM_REPORT_BYTES, &slot.rare.text):
+                slot.report.text_serial = (<tm_report *>page).text_serial
 
 
 cdef void c_take_report(c_Slot *slot, uint64_t now_ns, bint wanted) noexcept nogil:
@@ -431,6 +448,26 @@ cdef bint c_is_quiet(c_Slot *slot, uint64_t now_ns) noexcept nogil:
     return c_rate_now(&slot.rate_count) == 0.0 and c_rate_now(&slot.rate_size) == 0.0
 
 
+cdef void c_sample_external(c_Slot *slot, const c_Context *context, uint64_t now_ns, bint last) noexcept nogil:
+    """Take a sample of work that runs elsewhere: of what was reported about it."""
+    cdef bint first = slot.last_tick_ns == 0
+    cdef bint gap = not first and now_ns > slot.last_tick_ns + context.gap_ns + (context.late_ns if slot.quiet else 0)
+    cdef bint wants_report = first or last or now_ns >= slot.last_report_ns + SECOND
+    slot.last_tick_ns = now_ns
+    if slot.quiet and not wants_report and not gap:
+        return
+    slot.dirty = 0
+    if gap:
+        slot.gap_until_ns = now_ns + GAP_SHOWN_NS
+    c_take_report(slot, now_ns, wants_report)
+    if wants_report:
+        slot.last_report_ns = c_in_phase(slot.last_report_ns, SECOND, now_ns)
+    c_publish(slot, context, now_ns)
+    if first or last or gap or now_ns >= slot.history.due_ns:
+        c_remember(slot, context, now_ns, gap)
+    slot.quiet = c_is_quiet(slot, now_ns)
+
+
 cdef void c_sample(
     c_Slot *slot, const c_Context *context, const c_Look *look, uint64_t now_ns, bint swept, bint asleep, bint last
 ) noexcept nogil:
@@ -448,6 +485,9 @@ cdef void c_sample(
     cdef bint wants_report = first or last or now_ns >= slot.last_report_ns + SECOND
     cdef uint64_t total_ns = 0
     cdef bint known, ran, active
+    if slot.external:
+        c_sample_external(slot, context, now_ns, last)
+        return
     asleep = asleep and slot.quiet and not slow and not gap and not last
     if last:
         slot.reaped_due = 1

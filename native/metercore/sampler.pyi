@@ -88,6 +88,7 @@ class Sampler:
         attached: bool = False,
         include_descendants: bool = True,
         main_start_ticks: int = 0,
+        external: bool = False,
     ) -> int:
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
@@ -95,8 +96,11 @@ class Sampler:
         before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from memory.stat of `cgroup_v2` or
         `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by `tariff`, or by the default one.
         `main_start_ticks` (0 = not known) says with `main_pid` who is meant. `attached`: that process ran before and is not below
-        the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
+        the shim. It is metered from now on, with its descendants if they are included. `external`: there is no process here,
+        only what is reported. Raises MemoryError.
         """
+    def note_report(self, handle: int) -> None:
+        """Have `reported` in the attempt's directory read by the next tick, and from then on. Raises MemoryError."""
     def set_earlier(
         self,
         handle: int,

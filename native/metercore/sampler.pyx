@@ -45,12 +45,14 @@ from metercore.meterpage cimport c_meter_store, c_meter_write
 from metercore.parents cimport c_parents_close, c_parents_find, c_parents_open
 from metercore.publish cimport GAP_INTERVALS
 from metercore.reading cimport Reading
+from metercore.reported cimport c_reported_begin, c_reported_note
 from metercore.roots cimport c_roots_close, c_roots_note, c_roots_open
 from metercore.sample cimport c_integrated_realtime, c_persist, c_sample, c_start
 from metercore.settle cimport c_Ending, c_fill_ending, c_final_view, c_settle
 from metercore.slots cimport (
     HOLD_CGROUP_V1,
     HOLD_CGROUP_V2,
+    HOLD_NONE,
     HOLD_PROCESSES,
     MOST_GPUS,
     SOURCE_CGROUP,
@@ -375,6 +377,7 @@ cdef class Sampler:
         bint attached=False,
         bint include_descendants=True,
         uint64_t main_start_ticks=0,
+        bint external=False,
     ):
         """Start metering the tree below `shim_pid`, or go on from the meter page in `directory`; return the handle.
 
@@ -382,7 +385,8 @@ cdef class Sampler:
         before this returns. CPU is read from `cgroup_v2` or `cgroup_v1_cpuacct` and memory from memory.stat of `cgroup_v2` or
         `cgroup_v1_memory`, as far as they exist, else from processes. Tokens are priced by `tariff`, or by the default one.
         `main_start_ticks` (0 = not known) says with `main_pid` who is meant. `attached`: that process ran before and is not below
-        the shim. It is metered from now on, with its descendants if they are included. Raises MemoryError.
+        the shim. It is metered from now on, with its descendants if they are included. `external`: there is no process here,
+        only what is reported. Raises MemoryError.
         """
         cdef c_Slot *slot
         cdef c_Look look
@@ -391,8 +395,9 @@ cdef class Sampler:
         if slot == NULL:
             raise MemoryError
         handle = slot.handle
-        slot.shim_pid = 0 if attached else shim_pid
-        slot.main_pid = main_pid
+        slot.external = external
+        slot.shim_pid = 0 if attached or external else shim_pid
+        slot.main_pid = 0 if external else main_pid
         slot.main_start_ticks = main_start_ticks
         slot.attached = attached
         slot.descendants = include_descendants or not attached
@@ -402,7 +407,9 @@ cdef class Sampler:
         try:
             if directory is not None:
                 slot.directory = c_copy(directory)
-            slot.hold = HOLD_PROCESSES
+                if os.path.exists(directory + "/reported") and not c_reported_begin(slot):
+                    raise MemoryError
+            slot.hold = HOLD_NONE if external else HOLD_PROCESSES
             for cgroup, name, v1 in ((cgroup_v2, "cpu.stat", False), (cgroup_v1_cpuacct, "cpuacct.usage", True)):
                 if slot.cgroup == NULL and cgroup and os.path.exists(f"{cgroup}/{name}"):
                     slot.source = SOURCE_CGROUP
@@ -419,7 +426,7 @@ cdef class Sampler:
             c_slot_release(slot)
             c_slot_give(&self.c.slots, slot)
             raise
-        slot.in_tree = slot.source == SOURCE_NONE
+        slot.in_tree = slot.source == SOURCE_NONE and not external
         self.quick_look(&look)
         with nogil:
             pthread_mutex_lock(&slot.work_lock)
@@ -429,6 +436,15 @@ cdef class Sampler:
             pthread_mutex_unlock(&slot.work_lock)
             c_slot_list(&self.c.slots, slot)
         return handle
+
+    def note_report(self, uint64_t handle):
+        """Have `reported` in the attempt's directory read by the next tick, and from then on. Raises MemoryError."""
+        cdef c_Slot *slot = self.slot_of(handle)
+        cdef bint noted
+        with nogil:
+            noted = c_reported_note(slot, handle)
+        if not noted:
+            raise MemoryError
 
     def set_earlier(
         self,

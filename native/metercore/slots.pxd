@@ -16,11 +16,13 @@ cdef enum:
     SOURCE_BPF = 2
     SOURCE_CLOCK = 3
     SOURCE_PROCFS = 4
+    SOURCE_EXTERNAL = 5
     SOURCE_RUSAGE = 6
     MEMORY_NONE = 0      # MemorySource of the contract
     MEMORY_CGROUP = 1
     MEMORY_PSS = 2
     MEMORY_RSS = 3
+    MEMORY_EXTERNAL = 4
 
 cdef enum:
     HOLD_NONE = 0        # where memory is read
@@ -47,6 +49,17 @@ cdef struct c_Rare:
     uint64_t[16] earlier_custom_counts  # of a view: likewise, of earlier attempts
 
 cdef c_Rare c_NOTHING_RARE
+
+# One report block, as it was when it was last whole.
+cdef struct c_Said:
+    c_Report report
+    c_ReportText text
+    int64_t[16] custom_counts           # as in c_Rare
+
+# Of a task that somebody reports about through the daemon: what it says itself, and what they do. See reported.pyx.
+cdef struct c_Reported:
+    c_Said own
+    c_Said other
 
 # What a subscriber sees; compared bytewise to tell whether anything changed, so it is zeroed before it is filled.
 cdef struct c_Shown:
@@ -162,6 +175,7 @@ cdef struct c_Slot:
     bint cgroup_is_v2        # its CPU is in cpu.stat, else in cpuacct.usage
     bint in_tree             # its members are found by the tree
     bint attached            # main ran before, and is not below the shim: see attached.pyx
+    bint external            # it runs elsewhere: there is nothing of it here but what is reported
     bint descendants         # what descends from main belongs to it; always, unless attached
     bint quiet               # nothing shown changes until it runs again
     bint ran                 # some member may have run since the tick before
@@ -247,6 +261,7 @@ cdef struct c_Slot:
     c_Rate rate_size
     c_Eta eta
     c_Report report
+    c_Reported *reported     # NULL = nobody has reported about it
     int64_t seen_count
     int64_t seen_size
     c_History history

@@ -130,7 +130,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     s.main_start_ticks = 0
     s.directory = s.cgroup = s.cgroup_memory = NULL
     s.rare = &c_NOTHING_RARE
-    s.in_tree = s.cgroup_is_v2 = s.attached = s.settling = 0
+    s.in_tree = s.cgroup_is_v2 = s.attached = s.external = s.settling = 0
     s.descendants = 1
     s.attached_ticks = s.attached_ns = 0
     s.read_before_bytes = s.write_before_bytes = 0
@@ -178,6 +178,7 @@ cdef void c_slot_clear(c_Slot *slot) noexcept nogil:
     c_rate_start(&s.rate_size, RATE_TAU_SECONDS)
     c_eta_start(&s.eta)
     memset(&s.report, 0, sizeof(s.report))
+    s.reported = NULL
     s.seen_count = s.seen_size = 0
     memset(&s.history, 0, sizeof(s.history))
     c_view_clear(&s.view)
@@ -261,6 +262,7 @@ cdef void c_slot_release(c_Slot *slot) noexcept nogil:
     for n in range(slot.member_count):
         c_member_drop(&slot.members[n])
     free(slot.members)
+    free(slot.reported)
     free(slot.directory)
     if slot.cgroup_memory != slot.cgroup:
         free(slot.cgroup_memory)
@@ -270,6 +272,7 @@ cdef void c_slot_release(c_Slot *slot) noexcept nogil:
     c_rare_free(&slot.view.rare)
     pthread_mutex_unlock(&slot.view_lock)
     slot.members = NULL
+    slot.reported = NULL
     slot.member_count = slot.member_room = 0
     slot.directory = slot.cgroup = slot.cgroup_memory = NULL
     slot.handle = 0

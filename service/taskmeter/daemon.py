@@ -278,7 +278,10 @@ def _rpc(settings: Settings, parts: _Parts, activity: Activity, audit: AuditFile
     admin = AdminServicer(service, keyring, facts, lambda: server.targets, lambda: meter.backend)
     rate = Rate(settings.calls_per_second, settings.calls_burst) if settings.calls_per_second else None
     gate = Gate(
-        Authenticator(keyring, Rates(rate)), OpenCalls(keyring, settings.max_streams), audit, note_reads=settings.audit == "all"
+        Authenticator(keyring, Rates(rate), report_secret=service.report_key_secret, tenant_of=service.tenant_of),
+        OpenCalls(keyring, settings.max_streams),
+        audit,
+        note_reads=settings.audit == "all",
     )
     server = RpcServer(
         Router(gate, activity),

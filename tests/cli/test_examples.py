@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -44,6 +45,22 @@ def test_pipeline_is_one_task(shared_daemon):
     assert result.returncode == 0
     assert "digit 1: 301" in result.stdout
     assert result.stderr == "done\n"
+
+
+def test_a_shell_script_reports_itself(shared_daemon, tmp_path):
+    for name, text in (("a", "1\n2\n"), ("b", "3\n")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "c").mkdir()
+    result = shared_daemon.cli("run", "-q", "--", "sh", str(EXAMPLES / "report.sh"), str(tmp_path), env=on_the_path())
+    assert result.returncode == 0, result.stderr
+    found = status(shared_daemon)
+    assert (found["totalCount"], found["completedCount"], found["failedCount"]) == (3, 2, 1)
+    assert (found["completedSize"], found["status"], found["currentObject"]) == (6, "done", str(tmp_path / "c"))
+
+
+def on_the_path():
+    """An environment in which `taskmeter` is found, as it is once it has been installed."""
+    return {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def test_stubborn_ends_by_force_and_leaves_nothing(shared_daemon):
@@ -94,11 +111,13 @@ def test_a_c_program_reports_with_nothing_but_the_header(shared_daemon, tmp_path
         [sys.executable, "bars.py", "--files", "5"],
         [sys.executable, "pages.py", "--pages", "20"],
         ["sh", "pipeline.sh", "1000"],
+        ["sh", "report.sh"],
         [sys.executable, "stubborn.py", "--seconds", "0.2"],
     ],
     ids=lambda command: Path(command[1]).stem,
 )
 def test_each_runs_by_itself_too(command):
-    result = subprocess.run(command, check=False, capture_output=True, cwd=EXAMPLES, timeout=60)
+    env = {**os.environ, **on_the_path()}
+    result = subprocess.run(command, check=False, capture_output=True, cwd=EXAMPLES, timeout=60, env=env)
     assert result.returncode == 0, result.stderr
     assert result.stdout

@@ -52,7 +52,7 @@ def test_no_method_answers_without_a_good_key(shared_daemon: Daemon, path: str) 
     assert missing.metadata["hint"]
 
 
-@pytest.mark.parametrize("method", ["ReportProgress", "SendItems"])
+@pytest.mark.parametrize("method", ["SendItems"])
 def test_what_is_not_built_says_so(shared_daemon: Daemon, method: str) -> None:
     call = shared_daemon.calls._methods[method]
     metadata = [("authorization", f"Bearer {shared_daemon.key}")]

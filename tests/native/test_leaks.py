@@ -37,7 +37,7 @@ from metercore.paths import open_beneath
 from metercore.peak import Peak
 from metercore.processmeter import ProcessMeter
 from metercore.rate import Rate
-from metercore.report import ReportBlock, parse_report
+from metercore.report import ReportBlock, parse_report, revise_report
 from metercore.ring import EventRing
 from metercore.sampler import Sampler
 from metercore.settle import settle_files
@@ -237,7 +237,7 @@ def prices(directory: Path) -> None:
 # ------------------------------------------------------------------------------------------- records and reports
 
 
-@case("report.ReportBlock", "report.parse_report")
+@case("report.ReportBlock", "report.parse_report", "report.revise_report")
 def reports(directory: Path) -> None:
     block = ReportBlock(directory / "report")
     block.expect(2, 20)
@@ -249,6 +249,10 @@ def reports(directory: Path) -> None:
     block.read()
     parse_report((directory / "report").read_bytes())
     parse_report(b"")
+    page = revise_report(b"", total_count=3, completed_count=2, status="x", current_object="y", ready=True, custom={"rows": 1})
+    revise_report(page, failed_count=1, custom={"rows": 1})
+    for wrong in ({"completed_count": 2**62 - 1}, {"failed_size": -1}, {"custom": {"": 1}}):
+        failing(revise_report, page, **wrong)
     ReportBlock()
     ReportBlock(directory / "none" / "report")
     failing(block.count, "")
@@ -400,6 +404,9 @@ def samplers(directory: Path) -> None:
         handle = sampler.open(os.getppid(), os.getpid(), str(directory), cgroup_v2="/none", tariff=tariff)
         sampler.tick(skip_seconds=0.3)
         sampler.set_earlier(handle, 5, 2**70, gpu_memory_byte_ns2=2**70, gpu_ns=5, custom={"pages": 7})
+        sampler.note_report(handle)
+        sampler.note_report(handle)
+        sampler.finish(sampler.open(0, 0, str(directory), external=True))
         sampler.hot(handle)
         sampler.read(handle)
         sampler.history(handle)

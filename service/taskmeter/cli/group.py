@@ -26,6 +26,7 @@ VERBS = {
     "wait": "Wait until tasks have ended and exit with their code.",
     "retry": "Run an ended task again.",
     "rm": "Forget ended tasks and delete their files.",
+    "report": "Say how far a task is, from inside it.",
     "queue": "Make queues, bound them, pause and resume them.",
     "schedule": "Start a command again and again: every so often, once, or by cron.",
     "bill": "Say what tasks have used and what that costs.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, cast
 import grpc.aio
 from google.protobuf.message import Message
 
-from taskmeter.client import failure, methods, requests
+from taskmeter.client import failure, methods, reports, requests
 from taskmeter.client.backoff import Backoff, Reconnect
 from taskmeter.client.base import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -158,11 +158,39 @@ class Client(ClientBase):
             requests.attach_spec(pid, **fields), idempotency_key=idempotency_key, use_existing=use_existing
         )
 
+    async def start_external(
+        self, kind: str = "", *, idempotency_key: str = "", use_existing: bool = False, **fields: Any
+    ) -> Started:
+        """Announce work that runs elsewhere, as `SyncClient.start_external` does."""
+        return await self.start_task(
+            reports.external_spec(kind, **fields), idempotency_key=idempotency_key, use_existing=use_existing
+        )
+
     async def start_task(self, spec: task_pb2.TaskSpec, *, idempotency_key: str = "", use_existing: bool = False) -> Started:
         """Start a task from its spec. Returns once it is accepted and durable."""
         request = tasks.StartTaskRequest(spec=spec, idempotency_key=idempotency_key, use_existing=use_existing)
         response = await self._call(methods.START_TASK, request)
-        return Started(response.token, TaskStatus.of(response.status), response.existing)
+        return Started(response.token, TaskStatus.of(response.status), response.existing, response.report_key)
+
+    async def report_progress(
+        self, token: str, stream: reports.Reports | AsyncIterable[tasks.ReportProgressRequest] | None = None, **fields: Any
+    ) -> int:
+        """Report as `SyncClient.report_progress` does; `stream` may be asynchronous."""
+        if stream is not None and fields:
+            raise TypeError("give either a stream of reports or the fields of one")
+        many = [reports.report(**fields)] if stream is None else stream
+        call = self._callable(methods.REPORT_PROGRESS, streaming=False, inflow=True)
+        timeout = self._timeout_seconds if stream is None else None
+        try:
+            response = await call(reports.each_with_token(token, many), timeout=timeout, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from None
+        except asyncio.CancelledError:
+            if _cancelled_by_us():
+                raise
+            raise failure.broken("the daemon cancelled the call") from None
+        self._reached = True
+        return int(response.accepted_count)
 
     async def get_task_status(self, token: str) -> TaskStatus:
         """Return the task as it stands now."""
@@ -544,13 +572,13 @@ class Client(ClientBase):
             if close_count != self._close_count:
                 raise failure.closed()
 
-    def _callable(self, method: Method[Req, Resp], *, streaming: bool) -> Any:
+    def _callable(self, method: Method[Req, Resp], *, streaming: bool, inflow: bool = False) -> Any:
         call = self._calls.get(method.path)
         if call is None:
             if not self._calls:
                 self._channels.append(self._open_channel())
-            make = self._channels[-1].unary_stream if streaming else self._channels[-1].unary_unary
-            call = make(
+            kind = f"{'stream' if inflow else 'unary'}_{'stream' if streaming else 'unary'}"
+            call = getattr(self._channels[-1], kind)(
                 method.path,
                 request_serializer=method.request.SerializeToString,
                 response_deserializer=method.response.FromString,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -76,6 +76,8 @@ class Started:
     status: TaskStatus
     existing: bool
     """The token is that of an earlier task: idempotency key, or `use_existing`."""
+    report_key: str = field(default="", repr=False)
+    """Of external work: what it reports with; told nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)

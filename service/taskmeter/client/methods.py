@@ -39,6 +39,7 @@ WAIT_TASK = Method("/taskmeter.v1.TaskService/WaitTask", tasks.WaitTaskRequest, 
 STREAM_EVENTS = Method("/taskmeter.v1.TaskService/StreamEvents", tasks.StreamEventsRequest, tasks.StreamEventsResponse)
 UPDATE_TASK = Method("/taskmeter.v1.TaskService/UpdateTask", tasks.UpdateTaskRequest, tasks.UpdateTaskResponse)
 DELETE_TASK = Method("/taskmeter.v1.TaskService/DeleteTask", tasks.DeleteTaskRequest, tasks.DeleteTaskResponse)
+REPORT_PROGRESS = Method("/taskmeter.v1.TaskService/ReportProgress", tasks.ReportProgressRequest, tasks.ReportProgressResponse)
 GET_METRICS_HISTORY = Method(
     "/taskmeter.v1.TaskService/GetMetricsHistory", tasks.GetMetricsHistoryRequest, tasks.GetMetricsHistoryResponse
 )

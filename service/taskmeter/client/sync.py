@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 from google.protobuf.message import Message
 
-from taskmeter.client import failure, methods, requests
+from taskmeter.client import failure, methods, reports, requests
 from taskmeter.client.backoff import Backoff, Reconnect
 from taskmeter.client.base import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -156,11 +156,36 @@ class SyncClient(ClientBase):
         """
         return self.start_task(requests.attach_spec(pid, **fields), idempotency_key=idempotency_key, use_existing=use_existing)
 
+    def start_external(self, kind: str = "", *, idempotency_key: str = "", use_existing: bool = False, **fields: Any) -> Started:
+        """Announce work that runs elsewhere and reports itself, with the `report_key` of the answer.
+
+        `fields` are those of `reports.external_spec`. It begins when it has its turn: a first report is held until then.
+        """
+        return self.start_task(reports.external_spec(kind, **fields), idempotency_key=idempotency_key, use_existing=use_existing)
+
     def start_task(self, spec: task_pb2.TaskSpec, *, idempotency_key: str = "", use_existing: bool = False) -> Started:
         """Start a task from its spec. Returns once it is accepted and durable."""
         request = tasks.StartTaskRequest(spec=spec, idempotency_key=idempotency_key, use_existing=use_existing)
         response = self._call(methods.START_TASK, request)
-        return Started(response.token, TaskStatus.of(response.status), response.existing)
+        return Started(response.token, TaskStatus.of(response.status), response.existing, response.report_key)
+
+    def report_progress(self, token: str, stream: reports.Reports | None = None, **fields: Any) -> int:
+        """Report about a task: once, with the fields of `reports.report`, or all that `stream` yields, for as long as it does.
+
+        Returns how many reports were taken in, once they are durable. When one is refused, or the daemon stops, the error has
+        in `metadata["accepted_count"]` how many were before. Nothing is sent again: after a lost connection some may be in.
+        """
+        if stream is not None and fields:
+            raise TypeError("give either a stream of reports or the fields of one")
+        many = iter([reports.report(**fields)]) if stream is None else iter(stream)
+        call = self._callable(methods.REPORT_PROGRESS, streaming=False, inflow=True)
+        timeout = self._timeout_seconds if stream is None else None
+        try:
+            response = call(reports.with_token(token, many), timeout=timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise self._translate(error) from None
+        self._reached = True
+        return int(response.accepted_count)
 
     def get_task_status(self, token: str) -> TaskStatus:
         """Return the task as it stands now."""
@@ -522,14 +547,14 @@ class SyncClient(ClientBase):
             if close_count != self._close_count:
                 raise failure.closed()
 
-    def _callable(self, method: Method[Req, Resp], *, streaming: bool) -> Any:
+    def _callable(self, method: Method[Req, Resp], *, streaming: bool, inflow: bool = False) -> Any:
         with self._lock:
             call = self._calls.get(method.path)
             if call is None:
                 if not self._calls:
                     self._channels.append(self._open_channel())
-                make = self._channels[-1].unary_stream if streaming else self._channels[-1].unary_unary
-                call = make(
+                kind = f"{'stream' if inflow else 'unary'}_{'stream' if streaming else 'unary'}"
+                call = getattr(self._channels[-1], kind)(
                     method.path,
                     request_serializer=method.request.SerializeToString,
                     response_deserializer=method.response.FromString,

@@ -21,7 +21,8 @@ what was not measurable is null, never 0. Keys are the proto's JSON names, which
     timings{queueSeconds? startSeconds? runSeconds? stopSeconds? totalSeconds?}
     seq workSummary queue idempotencyKey inputSubmitTime machineType waitingReason unkillablePids[] stalled
 
-A `?` marks keys that can be null. When nothing of a task was measured, every value in `metrics` is null (and `gpus` empty).
+A `?` marks keys that can be null. When nothing of a task was measured, every value in `metrics` is null (and `gpus` empty); of
+external work, whose sources say so, all that would be a figure.
 
 Events have the same form: `seq time token attempt tags kind` and exactly one of `stateChanged itemChanged step message log
 metadataChanged taskDeleted`. `log.data` is bytes in Python and base64 in JSON.
@@ -40,7 +41,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from taskmeter.v1 import event_pb2, task_pb2
+from taskmeter.v1 import event_pb2, task_pb2, usage_pb2
 
 _EVENT_KINDS = {
     "state_changed": event_pb2.EVENT_KIND_STATE,
@@ -54,6 +55,11 @@ _EVENT_KINDS = {
 
 _KEPT_WHEN_UNSET = frozenset({"TaskTokens", "TaskPipeflow", "TaskTimings"})
 """Parts of a status that are shown with their empty values while there is nothing to say."""
+
+
+_METRICS = usage_pb2.TaskMetrics.DESCRIPTOR
+_KNOWN_OF_EXTERNAL = frozenset({"source", "memory_source", "sample_time", "interval_seconds", "gap", "gpus"})
+"""What is not a figure among the metrics: on the wire the figures are 0, and that would be a claim."""
 
 
 def status_view(status: task_pb2.TaskStatus) -> dict[str, Any]:
@@ -76,6 +82,8 @@ def message_view(message: Message) -> dict[str, Any]:
     for key, name, oneof, read in _plan(message.DESCRIPTOR):
         if oneof is None or chosen[oneof] == name:
             view[key] = read(message)
+    if message.DESCRIPTOR is _METRICS and view["source"] == usage_pb2.METRICS_SOURCE_EXTERNAL:
+        return {key: value if key in _KNOWN_OF_EXTERNAL else None for key, value in view.items()}
     return view
 
 

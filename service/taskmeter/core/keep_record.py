@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 
 def recorded(task: Task) -> Task:
-    """Return the task as its record has it: as it ended if it never ran, else as it was accepted, but with its stop."""
-    if task.ended and not task.launch_time:
+    """Return the task as its record has it: as it ended if it never ran here, else as it was accepted, but with its stop."""
+    if task.ended and (not task.launch_time or task.spec.external is not None):
         return task
     blank = Task(token="", spec=task.spec, spec_hash=b"", create_time=0.0)
     kept = {"stop", "wait"} if task.state is State.NONE else {"stop"}

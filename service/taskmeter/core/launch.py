@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import time
@@ -12,9 +10,10 @@ from typing import Any
 
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.ports import Launch
+from taskmeter.core.report_key import report_key
 from taskmeter.core.secrets import unseal
 from taskmeter.core.service import Entry, Service
-from taskmeter.core.supervisor import RETRY_SECONDS, settle_unstarted
+from taskmeter.core.supervisor import RETRY_SECONDS, observe, settle_unstarted
 from taskmeter.core.terminate import terminate
 from taskmeter.errors import PreconditionError, TaskmeterError, UnavailableError
 from taskmeter.model.ids import new_incarnation
@@ -40,6 +39,9 @@ def starting(boot_id: str, gpus: tuple[str, ...] = ()) -> Step:
 async def launch(service: Service, entry: Entry) -> None:
     """Spawn the attempt of a task in STARTING."""
     task = entry.task
+    if task.spec.external is not None:
+        observe(service, task.token, task.attempt)
+        return
     try:
         spec = unseal(service, task)
     except TaskmeterError as error:
@@ -127,7 +129,6 @@ async def _start_waiting(service: Service, token: str) -> None:
 
 
 def _environment(service: Service, task: Task) -> dict[str, str]:
-    key = hmac.new(service.report_key_secret, f"{task.token}.{task.attempt}".encode(), hashlib.sha256).hexdigest()
     devices = {"CUDA_VISIBLE_DEVICES": ",".join(task.gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if task.gpus else {}
     return {
         **service.environment,
@@ -135,7 +136,7 @@ def _environment(service: Service, task: Task) -> dict[str, str]:
         **_names(task),
         "TASKMETER_TOKEN": task.token,
         "TASKMETER_ATTEMPT": str(task.attempt),
-        "TASKMETER_REPORT_KEY": key,
+        "TASKMETER_REPORT_KEY": report_key(service.report_key_secret, task.token, task.attempt),
     }
 
 

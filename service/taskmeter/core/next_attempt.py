@@ -57,7 +57,9 @@ def again(service: Service, ended: Task, *, rebooted: bool, gone: Gone | None = 
         rebooted: the host was started anew while it ran.
         gone: when it ended, if that is known: what has passed of its wait while no daemon was there is not waited again.
     """
-    if ended.spec.attach is not None or (ended.stop is not None and ended.stop.cause is Cause.CANCEL):
+    if ended.spec.attach is not None or ended.spec.external is not None:
+        return None
+    if ended.stop is not None and ended.stop.cause is Cause.CANCEL:
         return None  # nobody's stop is answered with another start
     interrupted = ended.outcome is Outcome.INTERRUPTED or (ended.outcome is Outcome.LOST and rebooted)
     if interrupted and ended.spec.requeue_on_interrupt:

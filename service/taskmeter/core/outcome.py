@@ -92,7 +92,8 @@ def _others_killed(ended: Ended) -> str:
     return f"; the kernel killed {count} of its processes for want of memory"
 
 
-def _why_stopped(task: Task, ended: Ended, cause: Cause, never_started: bool) -> str:
+def why_stopped(task: Task, cause: Cause) -> str:
+    """Say in a few words why a task was stopped."""
     if cause is Cause.TIMEOUT:
         why = f"timed out after {task.spec.timeout_seconds:g} s"
     elif cause is Cause.INTERRUPT:
@@ -101,8 +102,11 @@ def _why_stopped(task: Task, ended: Ended, cause: Cause, never_started: bool) ->
         why = f"stopped: it gave no sign of work for {task.spec.idle_ttl_seconds:g} s"
     else:
         why = "stopped on request"
-    if task.stop and task.stop.reason:
-        why += f" ({task.stop.reason})"
+    return f"{why} ({task.stop.reason})" if task.stop and task.stop.reason else why
+
+
+def _why_stopped(task: Task, ended: Ended, cause: Cause, never_started: bool) -> str:
+    why = why_stopped(task, cause)
     if cause is Cause.CANCEL:
         why += _ALREADY.get(ended.cause, "")
         if ended.failed_to_start and not never_started:

@@ -15,6 +15,7 @@ from taskmeter.core.item_ports import Intake, ItemSource, ItemStore
 from taskmeter.model.event import Event
 from taskmeter.model.item import Said
 from taskmeter.model.queue import Queue
+from taskmeter.model.report import Report
 from taskmeter.model.resources import Resources
 from taskmeter.model.retention import EndedTask
 from taskmeter.model.schedule import Schedule
@@ -307,6 +308,8 @@ class MeterSource(Struct, frozen=True, gc=False):
     """If attached: its descendants are metered, too."""
     main_start_ticks: int = 0
     """With `main_pid`, who is attached."""
+    external: bool = False
+    """It runs elsewhere: there is nothing of it here but what is reported."""
 
 
 class Found(Struct, frozen=True, gc=False):
@@ -485,6 +488,15 @@ class Meter(Protocol):
 
     def is_ready(self, token: str) -> bool:
         """The work announced that it is ready."""
+
+    def take_report(self, directory: str, report: Report) -> bytes:
+        """Return the attempt's reports with one more among them, for `keep_report`; the room they need on disk is there then.
+
+        Raises `InvalidArgumentError` naming a counter that would become too large, or is one too many; `OSError`.
+        """
+
+    def keep_report(self, token: str, directory: str, reports: bytes) -> None:
+        """Keep what `take_report` returned, in place of the reports before; it outlives this process. Raises `OSError`."""
 
     def set_earlier(self, token: str, earlier: Integrals) -> None:
         """Integrals of earlier attempts, added to the tokens that `hot` shows."""

@@ -89,6 +89,10 @@ class Rates:
             found = self._buckets[key.key_id] = (rate, Bucket(rate), Bucket(rate))
         return found[1], found[2]
 
+    def unlisted(self) -> tuple[Bucket, Bucket] | None:
+        """Return new buckets of the default rate, for a key that is in no list: whoever keeps them counts with them."""
+        return (Bucket(self._default), Bucket(self._default)) if self._default is not None else None
+
     def forget_all_but(self, key_ids: frozenset[str]) -> None:
         """Drop the buckets of keys that are gone."""
         for key_id in self._buckets.keys() - key_ids:

@@ -42,7 +42,7 @@ async def recover(service: Service) -> None:
     if service.schedule_file is not None:
         match_schedules(service, service.schedule_file)
     service.executor.set_listener(partial(observe, service))
-    counts = {"waiting": 0, "running": 0, "unclaimed": 0, "ended": 0}
+    counts = {"waiting": 0, "running": 0, "unclaimed": 0, "ended": 0, "external": 0}
     live = [service.with_messages(task) for task in service.store.load_live()]
     service.live.update((task.token, Entry(task)) for task in live)  # before any is asked what it waits for
     for token, seq in service.store.items.reported().items():
@@ -55,6 +55,10 @@ async def recover(service: Service) -> None:
             counts["waiting"] += 1
             continue
         service.scheduler.take_slot(task)
+        if task.spec.external is not None:
+            counts["external"] += 1
+            observe(service, task.token, task.attempt)
+            continue
         facts = service.executor.facts(task.token, task.attempt)
         if not facts.claimed and task.boot_id == service.boot_id:
             counts["unclaimed"] += 1

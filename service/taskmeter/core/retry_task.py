@@ -51,9 +51,9 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool,
 def check_retry(service: Service, task: Task, *, as_new: bool) -> None:
     """Raise if a task is not one to be retried, whatever room there is.
 
-    `PreconditionError` NOT_RETRYABLE for a live, succeeded or terminated task and one that was attached; `as_new` takes any
-    other that ended. UNSUPPORTED_HERE for one that is encrypted with a key that is not here. `NotFoundError` TASK_NOT_FOUND for
-    one that is being deleted, QUEUE_NOT_FOUND if its queue was.
+    `PreconditionError` NOT_RETRYABLE for a live, succeeded or terminated task, one that was attached, and external work; `as_new`
+    takes any other that ended. UNSUPPORTED_HERE for one that is encrypted with a key that is not here. `NotFoundError`
+    TASK_NOT_FOUND for one that is being deleted, QUEUE_NOT_FOUND if its queue was.
     """
     token = task.token
     if not task.ended:
@@ -61,6 +61,10 @@ def check_retry(service: Service, task: Task, *, as_new: bool) -> None:
     if task.spec.attach is not None:
         raise PreconditionError(
             "the process was not started here, so it cannot be run again", reason="NOT_RETRYABLE", hint="attach a new one"
+        )
+    if task.spec.external is not None:
+        raise PreconditionError(
+            "the work runs elsewhere, so it cannot be run again from here", reason="NOT_RETRYABLE", hint="start a new task for it"
         )
     if not as_new and task.outcome not in RETRYABLE:
         how = task.outcome.name.lower().replace("_", " ")

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from taskmeter.core.hub import Hub
 from taskmeter.core.ingest import Ingest
-from taskmeter.core.ports import Block, Codec, Executor, Ingested, Meter, Sealer, Store
+from taskmeter.core.ports import Block, Codec, Executor, Ingested, Meter, MeterSource, Sealer, Store
 from taskmeter.core.quotas import QuotaGate
 from taskmeter.core.scheduler import Scheduler
 from taskmeter.core.waiting_reason import waiting_reason
@@ -59,6 +59,8 @@ class Entry(Struct, eq=False):
     retry_logged: bool = False
     """Its new state could not be stored; this has been logged."""
     retry_timer: asyncio.TimerHandle | None = None
+    look_timer: asyncio.TimerHandle | None = None
+    """When a deadline of external work comes."""
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
 
@@ -177,6 +179,12 @@ class Service:
             raise NotFoundError("there is no task with this token")
         return task
 
+    def tenant_of(self, token: str) -> str | None:
+        """Return whose task it is; None if there is none."""
+        entry = self.live.get(token)
+        task = entry.task if entry else self.store.load(token)
+        return task.tenant if task is not None else None
+
     def status(self, token: str, tenant: str) -> bytes:
         """Return the encoded TaskStatus as of now."""
         entry = self.live.get(token)
@@ -241,7 +249,10 @@ class Service:
         entry.meter_later = False
         if self.meter.is_open(task.token):
             return
-        source = self.executor.meter_source(task.token, task.attempt)
+        if task.spec.external is not None:
+            source: MeterSource | None = MeterSource(0, 0, self.executor.directory_of(task.token, task.attempt), external=True)
+        else:
+            source = self.executor.meter_source(task.token, task.attempt)
         if source is not None:
             self.meter.open(task.token, source, task.tariff, task.spec.total_count, task.spec.total_size)
             self.meter.set_earlier(task.token, task.earlier)
@@ -251,7 +262,12 @@ class Service:
         """Return when the entry's task has changed, or the time is over."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry.waiters.append(waiter)
-        await asyncio.wait([waiter], timeout=timeout_seconds)
+        try:
+            await asyncio.wait([waiter], timeout=timeout_seconds)
+        except asyncio.CancelledError:
+            if waiter in entry.waiters:
+                entry.waiters.remove(waiter)
+            raise
 
     def call_later(self, delay_seconds: float, call: Callable[..., None], *arguments: Any) -> asyncio.TimerHandle:
         """Call later, unless the loop ends before."""

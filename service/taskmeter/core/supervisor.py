@@ -10,6 +10,7 @@ import logging
 import time
 from typing import Any
 
+from taskmeter.core.external import external_steps, next_look_seconds
 from taskmeter.core.keep_record import bury
 from taskmeter.core.lifecycle import Step, advance
 from taskmeter.core.next_attempt import again
@@ -84,10 +85,16 @@ def _retry(service: Service, entry: Entry) -> None:
     observe(service, entry.task.token, entry.task.attempt)
 
 
-async def reconcile(service: Service, entry: Entry) -> None:
-    """Bring the task's state up to its facts; one commit at most. The caller holds the entry's lock."""
+async def reconcile(service: Service, entry: Entry, *, exit_code: int | None = None) -> None:
+    """Bring the task's state up to its facts; one commit at most. The caller holds the entry's lock.
+
+    `exit_code`: external work says that it has ended with this.
+    """
     task = entry.task
     if task.state is State.NONE or task.ended:
+        return
+    if task.spec.external is not None:
+        await _reconcile_external(service, entry, exit_code)
         return
     facts = service.executor.facts(task.token, task.attempt)
     killed = await service.executor.kill_leftovers(task.token, task.attempt) if _is_orphaned(service, task, facts) else 0
@@ -108,12 +115,32 @@ async def reconcile(service: Service, entry: Entry) -> None:
         service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
 
 
+async def _reconcile_external(service: Service, entry: Entry, exit_code: int | None) -> None:
+    task = entry.task
+    if steps := external_steps(service, entry, exit_code):
+        task = await advance(service, task, steps)
+    if task.ended:
+        finish(service, task, attempt=task.attempt)
+        return
+    service.open_meter(entry)
+    service.watch_idle(entry)
+    left = next_look_seconds(task)
+    if left is not None:
+        if entry.look_timer is not None:
+            entry.look_timer.cancel()
+        entry.look_timer = service.call_later(left, observe, service, task.token, task.attempt)
+    if task.state is State.INITIALIZING:
+        service.call_later(READY_POLL_SECONDS, _poll_ready, service, entry)
+
+
 def finish(service: Service, task: Task, *, attempt: int) -> None:
     """An attempt's end is stored: release what it held and let the next one start, of this task or another."""
-    if task.ended and not task.launch_time:
+    external = task.spec.external is not None
+    if task.ended and (external or not task.launch_time):
         bury(service, task)
-    service.executor.settle(task.token, attempt)
-    service.ingest.settled(task.token, attempt)
+    if not external:
+        service.executor.settle(task.token, attempt)
+        service.ingest.settled(task.token, attempt)
     service.scheduler.free_slot(task.token)
     if not task.ended:
         wait_turn(service, task)

@@ -14,7 +14,7 @@ from taskmeter.core.keep_record import write_record
 from taskmeter.core.lifecycle import Step, change_of
 from taskmeter.core.ports import Change
 from taskmeter.core.service import Entry, Service
-from taskmeter.core.supervisor import reconcile
+from taskmeter.core.supervisor import observe, reconcile
 from taskmeter.errors import PreconditionError
 from taskmeter.model.state import Outcome, State
 from taskmeter.model.task import Cause, StopOrder, Task
@@ -144,6 +144,9 @@ async def plan_stop(service: Service, entry: Entry, wish: Wish, now: float) -> P
 async def tell(service: Service, plan: Plan) -> None:
     """Hand a stop that is stored to the task's supervisor; the caller holds its lock."""
     order, task = plan.tell, plan.entry.task
+    if order is not None and task.spec.external is not None:
+        observe(service, task.token, task.attempt)
+        order = None
     if order is not None:
         failpoints.hit("stop.before_order")
         if plan.entry.launched:

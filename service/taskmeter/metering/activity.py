@@ -89,8 +89,21 @@ def output_bytes(directory: str) -> int:
 
 
 def report_checksum(directory: str, size: int, reported: int = 0) -> int:
-    """Return a checksum of the report block and of `reported`; where the block cannot be read, of that alone."""
+    """Return a checksum of the report block, of `reported`, and of when others reported last; 0 where there is nothing."""
     begin = zlib.crc32(reported.to_bytes(8, "little")) if reported else 0
+    return _block_checksum(directory, size, begin) ^ _reported_checksum(directory)
+
+
+def _reported_checksum(directory: str) -> int:
+    """What others report is written each time, so that any report is a sign of work, also one that changes nothing."""
+    try:
+        changed_ns = os.lstat(f"{directory}/reported").st_mtime_ns
+    except OSError:
+        return 0
+    return zlib.crc32(changed_ns.to_bytes(8, "little", signed=True))
+
+
+def _block_checksum(directory: str, size: int, begin: int) -> int:
     try:
         # The file is the task's: it may be a link, or a pipe that nobody writes to.
         descriptor = os.open(f"{directory}/task/report", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

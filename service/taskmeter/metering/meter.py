@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import inf
 from time import monotonic, time
 from typing import Any, Literal
@@ -10,12 +9,13 @@ from typing import Any, Literal
 from metercore.gpu import GpuMonitor
 from metercore.historyfile import read_history
 from metercore.reading import Reading
-from metercore.report import parse_report
 from metercore.sampler import DEFAULT_HZ, Sampler, SamplerStats
 from metercore.settle import settle_files
 from metercore.tariff import Tariff as NativeTariff
 from taskmeter.core.ports import Ended, Gone, MeterSource
 from taskmeter.metering.activity import Activity, Signs, output_bytes, report_checksum
+from taskmeter.metering.reported import REPORT_BYTES, keep_report, read_progress, take_report
+from taskmeter.model.report import Report
 from taskmeter.model.resources import Gpu
 from taskmeter.model.usage import (
     GpuUse,
@@ -29,10 +29,6 @@ from taskmeter.model.usage import (
     Tariff,
     Usage,
 )
-
-REPORT_BYTES = 4096
-"""Size of the report block, native/metercore/_c/report.h."""
-
 
 GPU_RETRY_SECONDS = 300.0
 """How long after a try that found no driver a new task makes the next one."""
@@ -77,6 +73,7 @@ class LocalMeter:
                 attached=source.attached,
                 include_descendants=source.include_descendants,
                 main_start_ticks=source.main_start_ticks,
+                external=source.external,
             )
 
     def is_open(self, token: str) -> bool:
@@ -111,6 +108,17 @@ class LocalMeter:
             report_checksum(directory, REPORT_BYTES, reported),
         )
         return self._activity.idle_seconds(directory, signs, max(0.0, time() - reading.sample_time))
+
+    def take_report(self, directory: str, report: Report) -> bytes:
+        """Return the attempt's reports with one more among them; the room they need on disk is there then."""
+        return take_report(directory, report)
+
+    def keep_report(self, token: str, directory: str, reports: bytes) -> None:
+        """Keep what `take_report` returned, in place of the reports before, and have the sampler read it."""
+        keep_report(directory, reports)
+        handle = self._handles.get(token)
+        if handle is not None:
+            self._sampler.note_report(handle)
 
     def set_earlier(self, token: str, earlier: Integrals) -> None:
         """Integrals of earlier attempts, added to the tokens that `hot` shows. Nothing if not open."""
@@ -154,7 +162,7 @@ class LocalMeter:
             "involuntary_switch_count": facts.involuntary_switch_count,
         }
         reading = settle_files(directory, **ending) if handle is None else self._sampler.finish(handle, **ending)
-        progress = _read_progress(directory)
+        progress = read_progress(directory)
         integrals = Integrals(
             reading.cpu_ns, reading.memory_byte_ns2, reading.gpu_memory_byte_ns2, reading.gpu_ns, dict(progress.custom)
         )
@@ -274,33 +282,4 @@ def _native(tariff: Tariff) -> NativeTariff:
         per_gpu_gib_hour=tariff.per_gpu_gib_hour,
         per_gpu_second=tariff.per_gpu_second,
         custom=tariff.custom,
-    )
-
-
-def _read_progress(directory: str) -> Progress:
-    """Read the report block once more: it outlives the work, and nothing that was reported may be missing in the end."""
-    try:
-        # The file is the task's: it may be a link, or a pipe that nobody writes to.
-        descriptor = os.open(f"{directory}/task/report", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return Progress()
-    try:
-        report = parse_report(os.read(descriptor, REPORT_BYTES))
-    except OSError:
-        report = None
-    finally:
-        os.close(descriptor)
-    if report is None:
-        return Progress()
-    return Progress(
-        total_count=report.total_count,
-        completed_count=report.completed_count,
-        failed_count=report.failed_count,
-        total_size=report.total_size,
-        completed_size=report.completed_size,
-        failed_size=report.failed_size,
-        status=report.status,
-        current_object=report.current_object,
-        ready=report.ready,
-        custom=report.custom,
     )

@@ -39,6 +39,12 @@ class Attach(Struct, frozen=True, gc=False):
     include_descendants: bool = False
 
 
+class External(Struct, frozen=True, gc=False):
+    """Work that runs elsewhere and reports itself."""
+
+    kind: str = ""
+
+
 class Target(Struct, frozen=True, gc=False):
     """The process that was attached, as it was when the task was accepted: a pid alone may come round."""
 
@@ -48,7 +54,10 @@ class Target(Struct, frozen=True, gc=False):
 
 
 class TaskSpec(Struct, frozen=True, gc=False):
-    """One accepted request to run a command, or to attach a process. Field meanings are those of `taskmeter.v1.TaskSpec`."""
+    """One accepted request to run a command, to attach a process, or to follow what runs elsewhere.
+
+    Field meanings are those of `taskmeter.v1.TaskSpec`.
+    """
 
     argv: tuple[str, ...]
     name: str = ""
@@ -78,6 +87,8 @@ class TaskSpec(Struct, frozen=True, gc=False):
     requeue_on_interrupt: bool = False
     attach: Attach | None = None
     """If set, `argv` is empty."""
+    external: External | None = None
+    """Likewise."""
     sealed: bytes = b""
     """`argv`, `env` and `stdin_data`, encrypted; they are empty then, and only `core.secrets` opens them."""
     idle_ttl_seconds: float = 0.0

@@ -40,6 +40,8 @@ class FileServicer:
                 reason="FILE_NOT_FOUND",
                 hint="its output goes where it went before",
             )
+        if task.spec.external is not None:
+            raise NotFoundError(f"there is no {request.path}: the work runs elsewhere", reason="FILE_NOT_FOUND")
         descriptor = await self._open(request, task, attempt)
         if descriptor is None:
             await context.write(pb.ReadFileResponse(end=True).SerializeToString())

@@ -7,7 +7,7 @@ messages or ready bytes. A call that changes something runs to its end even if t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -58,7 +58,14 @@ class Stream(Struct, frozen=True):
     behaviour: Streaming
 
 
-Method = Ready | Read | Write | Stream
+class Inflow(Struct, frozen=True):
+    """A method that takes a stream of requests, and answers once."""
+
+    behaviour: Unary
+    """Is given an asynchronous iterator of the requests."""
+
+
+Method = Ready | Read | Write | Stream | Inflow
 
 
 class Activity:
@@ -134,6 +141,9 @@ class Router(grpc.GenericRpcHandler):
         parse = request_class.FromString
         if isinstance(method, Stream):
             return grpc.unary_stream_rpc_method_handler(self._stream(path, descriptor, parse, method.behaviour))
+        if isinstance(method, Inflow):
+            handler = self._inflow(path, descriptor, parse, method.behaviour)
+            return grpc.stream_unary_rpc_method_handler(handler, response_serializer=_serialize)
         if isinstance(method, Ready):
             return grpc.unary_unary_rpc_method_handler(self._ready(path, descriptor, parse, method.behaviour))
         make = self._write if isinstance(method, Write) else self._read
@@ -170,6 +180,41 @@ class Router(grpc.GenericRpcHandler):
                     await abort(context, cut_off(call, error))
 
         return stream
+
+    def _inflow(self, path: str, descriptor: MethodDescriptor, parse: Parse, take_in: Unary) -> Any:
+        gate, activity, named = self.gate, self._activity, tokens_named(descriptor)
+
+        async def inflow(data: AsyncIterator[bytes], context: Context) -> Message | bytes:
+            tokens: tuple[str, ...] = ()
+
+            async def requests(caller: Caller) -> AsyncIterator[Any]:
+                nonlocal tokens
+                first = True
+                async for each in data:
+                    request = parse(each)
+                    if first:
+                        first, tokens = False, named(request, None)
+                        gate.note(path, caller, context.peer(), code="OPEN", tokens=tokens)
+                    yield request
+
+            with activity:
+                call = None
+                try:
+                    caller = gate.enter(path, context)
+                    try:
+                        with gate.calls.guard(caller, is_stream=True) as call:
+                            return await take_in(requests(caller), caller)
+                    except TaskmeterError as error:
+                        gate.note(path, caller, context.peer(), error=error, tokens=tokens)
+                        raise
+                    except asyncio.CancelledError:
+                        if call is not None and call.ended is not None:
+                            gate.note(path, caller, context.peer(), error=call.ended, tokens=tokens)
+                        raise
+                except BaseException as error:  # noqa: BLE001  # translated, logged or re-raised in abort()
+                    await abort(context, cut_off(call, error))
+
+        return inflow
 
     def _ready(self, path: str, descriptor: MethodDescriptor, parse: Parse, answer_to: Callable[[Any, Caller], bytes]) -> Any:
         gate, touch, named = self.gate, self._activity.touch, tokens_named(descriptor)

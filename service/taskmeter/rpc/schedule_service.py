@@ -48,6 +48,8 @@ class ScheduleServicer:
         _check_timing(checks, request.timing)
         if request.spec.HasField("attach"):
             checks.add("spec.attach", "cannot be started again and again")
+        if request.spec.HasField("external"):
+            checks.add("spec.external", "cannot be started by a schedule: nobody would learn the key to report with")
         if request.spec.ByteSize() > MAX_SPEC_BYTES:
             checks.add("spec", f"is larger than {MAX_SPEC_BYTES} bytes; have the command read the rest from a file")
         if len(request.spec.tags) > MAX_MAP_KEYS - len(OWN_TAGS):

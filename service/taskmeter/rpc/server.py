@@ -87,6 +87,7 @@ class RpcServer:
             router.add(descriptor, found)
         self._streams = streams
         self._files = files
+        self._tasks = tasks
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         open_methods = OpenMethods(router.gate)
@@ -132,4 +133,5 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         self._files.closing = True
         self._streams.close()
+        self._tasks.close()
         await self._server.stop(STOP_GRACE_SECONDS)

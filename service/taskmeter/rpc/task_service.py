@@ -7,6 +7,7 @@ import json
 from taskmeter.core.delete_task import delete_task
 from taskmeter.core.get_metrics_history import get_metrics_history
 from taskmeter.core.ports import Filter
+from taskmeter.core.report_key import report_key
 from taskmeter.core.retry_task import retry_task
 from taskmeter.core.service import Service
 from taskmeter.core.start_task import start_task
@@ -24,7 +25,8 @@ from taskmeter.rpc.convert.history import history_to_message
 from taskmeter.rpc.convert.log_lines import MOST_LOGS, log_lines
 from taskmeter.rpc.convert.spec import spec_from_message
 from taskmeter.rpc.list_tasks import list_tasks
-from taskmeter.rpc.methods import Method, Read, Ready, Stream, Write
+from taskmeter.rpc.methods import Inflow, Method, Read, Ready, Stream, Write
+from taskmeter.rpc.report_progress import ReportStreams
 from taskmeter.rpc.retry_tasks import answer_retry_tasks
 from taskmeter.rpc.stream_events import EventStreams
 from taskmeter.v1 import task_service_pb2 as pb
@@ -35,6 +37,8 @@ MAX_NAMED_TOKENS = 10_000
 MAX_RESOLUTION_SECONDS = 86400.0
 FIELD_1 = b"\x0a"
 FIELD_2 = b"\x12"
+FIELD_180 = b"\xa2\x0b"
+"""StartTaskResponse.report_key."""
 
 
 class TaskServicer:
@@ -43,6 +47,11 @@ class TaskServicer:
     def __init__(self, service: Service, streams: EventStreams) -> None:
         self._service = service
         self._streams = streams
+        self._reports = ReportStreams(service)
+
+    def close(self) -> None:
+        """End the streams of reports: the daemon stops."""
+        self._reports.close()
 
     def methods(self) -> dict[str, Method]:
         return {
@@ -58,6 +67,7 @@ class TaskServicer:
             "StreamEvents": Stream(self._streams.stream_events),
             "UpdateTask": Write(self.update_task),
             "DeleteTask": Write(self.delete_task),
+            "ReportProgress": Inflow(self._reports.take),
             "GetMetricsHistory": Read(self.get_metrics_history),
         }
 
@@ -77,7 +87,10 @@ class TaskServicer:
             quotas=caller.quotas,
         )
         answer = frame(FIELD_1, token.encode()) + frame(FIELD_2, self._service.status(token, caller.tenant))
-        return answer + b"\x18\x01" if existing else answer
+        answer = answer + b"\x18\x01" if existing else answer
+        if spec.external is not None and (task := self._service.find(token, caller.tenant)).spec.external is not None:
+            answer += frame(FIELD_180, report_key(self._service.report_key_secret, token, task.attempt).encode())
+        return answer
 
     def get_task_status(self, request: pb.GetTaskStatusRequest, caller: Caller) -> bytes:
         return frame(FIELD_1, self._service.status(checked_token(request.token), caller.tenant))
@@ -88,6 +101,8 @@ class TaskServicer:
         record = answer.record
         record.status.MergeFromString(self._service.status(task.token, caller.tenant))
         record.func_name = task.spec.argv[0] if task.spec.argv else ""  # what was attached is not ours to repeat
+        if task.spec.external is not None:
+            record.func_name = task.spec.external.kind
         record.args_json = json.dumps(task.spec.argv[1:])
         record.kwargs_json = "{}"
         record.encrypted = bool(task.spec.sealed)

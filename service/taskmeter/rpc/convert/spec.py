@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from taskmeter.errors import NotBuiltError
 from taskmeter.model.queue import DEFAULT_QUEUE
-from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, TaskSpec
+from taskmeter.model.task import DEFAULT_GRACE_SECONDS, Attach, External, TaskSpec
 from taskmeter.rpc.convert.checks import Checks
 from taskmeter.rpc.convert.limits import check_limits
 from taskmeter.rpc.convert.resources import check_resources, fill_resources, resources_from_message
@@ -32,10 +32,24 @@ MAX_ARGUMENT_BYTES = 128 * 1024
 _NOT_BUILT = (
     "python",
     "pipeline",
-    "external",
     "wait_for_inputs",
 )
 """Fields of the contract that this version refuses rather than ignores."""
+
+_NOT_OF_EXTERNAL = (
+    "env",
+    "working_directory",
+    "stdin_data",
+    "umask",
+    "merge_stderr",
+    "shared_work_directory",
+    "retry",
+    "requeue_on_interrupt",
+    "rlimits",
+    "nice",
+    "user",
+)
+"""Fields that say how to start a process here, or to start it again."""
 
 _NOT_OF_ATTACH = (
     "env",
@@ -78,6 +92,8 @@ def spec_from_message(message: task_pb2.TaskSpec) -> TaskSpec:
     argv = message.command.argv
     if message.HasField("attach"):
         _check_attach(checks, message, set_fields)
+    elif message.HasField("external"):
+        _check_external(checks, message, set_fields)
     elif not argv or not argv[0]:
         checks.add("spec.command.argv", "must name a command")
     for index, argument in enumerate(argv):
@@ -118,6 +134,15 @@ def _check_attach(checks: Checks, message: task_pb2.TaskSpec, set_fields: set[st
             checks.add(f"spec.{name}", "cannot be set for a process that runs already")
 
 
+def _check_external(checks: Checks, message: task_pb2.TaskSpec, set_fields: set[str]) -> None:
+    checks.text("spec.external.kind", message.external.kind)
+    for name in _NOT_OF_EXTERNAL:
+        if name in set_fields:
+            checks.add(f"spec.{name}", "cannot be set for work that runs elsewhere")
+    if message.resources.enforce:
+        checks.add("spec.resources.enforce", "cannot be done to work that runs elsewhere")
+
+
 def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
     attach = message.attach
     return TaskSpec(
@@ -147,6 +172,7 @@ def _convert(message: task_pb2.TaskSpec) -> TaskSpec:
         umask=message.umask if message.HasField("umask") else None,
         merge_stderr=message.merge_stderr,
         attach=Attach(attach.pid, attach.include_descendants) if message.HasField("attach") else None,
+        external=External(message.external.kind) if message.HasField("external") else None,
         idle_ttl_seconds=message.idle_ttl_seconds,
         rlimits=dict(message.rlimits) if message.rlimits else NO_LIMITS,
         nice=message.nice if message.HasField("nice") else None,
@@ -200,6 +226,9 @@ def encode_spec(spec: TaskSpec) -> bytes:
     if spec.attach is not None:
         message.attach.pid = spec.attach.pid
         message.attach.include_descendants = spec.attach.include_descendants
+    elif spec.external is not None:
+        message.external.kind = spec.external.kind
+        message.external.SetInParent()
     else:
         message.command.argv.extend(spec.argv)
     fill_resources(message, spec.resources)
