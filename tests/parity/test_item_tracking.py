@@ -326,3 +326,25 @@ def test_beat_every_status_can_be_told_whoever_retries() -> None:
     assert [event.status for event in tracker.get_history("a")] == WORDS
     assert wait_until(lambda: tracker.get_stats()["skipped"] == 1, "the last one")
     assert "antflow" not in sys.modules
+
+
+def test_the_same_tracker_works_remotely(shared_daemon: Daemon) -> None:
+    code = """
+import taskmeter
+tracker = taskmeter.StatusTracker()
+for item_id, status in (("a", "queued"), ("a", "completed"), (2, "failed")): tracker.change(item_id, status, stage="fetch")
+"""
+    token = start_python(shared_daemon.calls, code)
+    seen: list[tuple[Any, str]] = []
+
+    async def on_status_change(event: StatusEvent) -> None:
+        seen.append((event.item_id, event.status))
+
+    with taskmeter.SyncClient(state_dir=str(shared_daemon.state_dir)) as client:
+        tracker = StatusTracker.attach(client, token, on_status_change)
+        assert tracker.wait(30)
+        assert seen == [("a", "queued"), ("a", "completed"), (2, "failed")]
+        assert tracker.get_stats() == {**dict.fromkeys(WORDS, 0), "completed": 1, "failed": 1}
+        assert [event.status for event in tracker.get_history("a")] == ["queued", "completed"]
+        assert [event.item_id for event in tracker.get_by_status("failed")] == [2]
+        assert tracker.get_status("a").status == "completed"
