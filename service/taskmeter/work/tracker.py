@@ -126,28 +126,35 @@ class StatusTracker(Callbacks):
     def emit(self, event: StatusEvent) -> None:
         """Record an event and have it told. Raises `ValueError` for a status that there is not."""
         status, item_id = event.status, event.item_id
-        number = STATUSES.get(status)
-        if number is None:
+        mine = self._by_status.get(status)
+        if mine is None:
             raise ValueError(f"{status!r} is no status; there are {', '.join(STATUSES)}")
-        key = item_id if type(item_id) is str else _key(item_id)
+        is_text = type(item_id) is str
+        key = item_id if is_text else _key(item_id)
         self._acquire()
         try:
             history = self._items.get(key)
             if history is None:
                 self._items[key] = [event]
+                mine[key] = None
+                if len(self._items) > self.max_items:
+                    self._forget()
             else:
                 del self._by_status[history[-1].status][key]
+                mine[key] = None
                 history.append(event)
                 if len(history) > self.max_history:
                     del history[0]
-            self._by_status[status][key] = None
             tries = self._tries(key, event) if self._retries or status == "retrying" else 0
-            if len(self._items) > self.max_items:
-                self._forget()
-            if self._log is not None:
-                self._log_status(event, number, tries)
             if self.on_status_change is not None:
                 self.observers.put(self.on_status_change, event)
+            if self._log is not None:
+                if event.metadata or not is_text:
+                    self._log_status(event, tries)
+                else:
+                    self._log.item(item_id, STATUSES[status], event.stage or "", tries, "", event.worker or "")
+        except (TypeError, ValueError) as refused:  # by the log
+            self._refused(item_id, refused)
         finally:
             self._release()
 
@@ -231,18 +238,13 @@ class StatusTracker(Callbacks):
                 self._forgotten[status] += 1
                 return
 
-    def _log_status(self, event: StatusEvent, number: int, attempt: int) -> None:
+    def _log_status(self, event: StatusEvent, attempt: int) -> None:
         assert self._log is not None
-        metadata, error, item_id = None, "", event.item_id
-        if event.metadata:
-            metadata = {str(name): str(value) for name, value in event.metadata.items()}
-            error, kind = metadata.get("error", ""), metadata.get("error_type")
-            error = f"{kind}: {error}" if kind and error != kind else error
-        name = item_id if type(item_id) is str else _name(item_id)
-        try:
-            self._log.item(name, number, event.stage or "", attempt, error, event.worker or "", 0, metadata)
-        except (TypeError, ValueError) as refused:
-            self._refused(event.item_id, refused)
+        metadata = {str(name): str(value) for name, value in event.metadata.items()}
+        error, kind = metadata.get("error", ""), metadata.get("error_type")
+        error = f"{kind}: {error}" if kind and error != kind else error
+        name, number = _name(event.item_id), STATUSES[event.status]
+        self._log.item(name, number, event.stage or "", attempt, error, event.worker or "", 0, metadata or None)
 
     def _log_step(self, event: TaskEvent, number: int) -> None:
         assert self._log is not None

@@ -282,13 +282,15 @@ for n in range(500): tracker.change(n, "queued")
 def test_inside_a_task_every_event_is_in_the_item_log(tmp_path: Path) -> None:
     code = """
 import taskmeter
-tracker = taskmeter.StatusTracker()
+seen = []
+tracker = taskmeter.StatusTracker(on_status_change=lambda event: seen.append(event.item_id))
 tracker.change({"k": [1]}, "queued", stage="s", metadata={"n": 1})
 tracker.change({"k": [1]}, "retrying", stage="s", worker="s-W1", error=ValueError("x"), metadata={"attempt": 2})
 tracker.change({"k": [1]}, "in_progress", stage="s")
 tracker.step({"k": [1]}, "parse", "fail", stage="s", worker="s-W1", attempt=2, error=ValueError("y"), duration=0.5)
 tracker.change(object, "queued")
 tracker.change("x" * 2000, "queued")
+assert tracker.flush(30) and seen == [{"k": [1]}] * 3 + [object, "x" * 2000]
 """
     run(code, tmp_path)
     found = events(tmp_path)
