@@ -49,14 +49,14 @@ class Bar:
             context.status(text)
         self.is_open = not (0 < goal <= count)
 
+    @property
+    def is_outermost(self) -> bool:
+        """Whether it is this bar that counts."""
+        return _outermost is self and self.is_open
+
     def one(self) -> None:
-        """Report one more, as fast as it goes."""
-        self.done += 1
-        if _outermost is self and not self.is_bytes and self.is_open:
-            self.reported += 1
-            current().add(1)
-        else:
-            self.show(self.done, self.goal)
+        """Report one more."""
+        self.show(self.done + 1, self.goal)
 
     def restart(self) -> None:
         """Begin anew: what was reported stays, and what comes is more."""

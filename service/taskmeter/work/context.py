@@ -80,7 +80,7 @@ class Context(ReportBlock):
     # ---------------------------------------------------------------------------------------------------------- items
 
     @property
-    def log_file(self) -> ItemLog:
+    def item_log(self) -> ItemLog:
         """The item log of this process; made on disk with the first event."""
         if self._log is None:
             from metercore.itemlog import ItemLog  # noqa: PLC0415  # tasks that only count start without it
@@ -94,7 +94,7 @@ class Context(ReportBlock):
         if self._items is None:
             from taskmeter.work.items import Items  # noqa: PLC0415  # likewise
 
-            self._items = Items(self, self.log_file)
+            self._items = Items(self, self.item_log)
         return self._items
 
     def item(
@@ -118,7 +118,7 @@ class Context(ReportBlock):
     def message(self, level: int, text: object) -> None:
         """Say something; `level` as numbered in MessageLevel. Cut at 4,000 bytes of UTF-8."""
         if self._directory is not None:
-            self.log_file.message(level, str(text))
+            self.item_log.message(level, str(text))
 
     def log(self, text: object) -> None:
         """Add a line to the task's log."""

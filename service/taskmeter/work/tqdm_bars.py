@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import wraps
 
 from taskmeter.work.bars import Bar
+from taskmeter.work.context import current
 
 TYPE_CHECKING = False  # as type checkers see it; `typing` takes longer to import than all the rest here
 if TYPE_CHECKING:
@@ -103,11 +104,21 @@ class _TqdmBar(Bar):
 def _counted(shown: Any, bar: _TqdmBar, walk: Iterator[Any]) -> Iterator[Any]:
     bar.sync(shown)
     bar.is_walking = True
+    n = 0
     try:
-        for each in walk:
-            yield each
-            bar.one()
+        if bar.is_outermost and not bar.is_bytes:  # and stays so until it is closed
+            add = current().add
+            for each in walk:
+                yield each
+                add()
+                n += 1
+        else:
+            for each in walk:
+                yield each
+                bar.one()
     finally:
+        bar.done += n
+        bar.reported += n
         bar.is_walking = False
         if bar.is_silent:
             bar.close()

@@ -59,7 +59,7 @@ class StatusTracker(Callbacks):
         """How often an item was retried, by stage."""
         self._forgotten = dict.fromkeys(STATUSES, 0)
         context = current()
-        self._log = context.log_file if context.is_task else None
+        self._log = context.item_log if context.is_task else None
         _all.add(self)
 
     @classmethod
