@@ -3,6 +3,7 @@
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from metercore._c.linux cimport MAP_FAILED, MAP_SHARED, PROT_READ, mmap, munmap, pread
 from metercore._c.report cimport TM_REPORT_BYTES
@@ -23,6 +24,7 @@ cdef class Blocks:
     cdef int count
     cdef int *descriptors
     cdef char **pages
+    cdef char *together  # copies of all, one after the other
 
     def __cinit__(self, list descriptors not None):
         cdef void *page
@@ -30,7 +32,8 @@ cdef class Blocks:
         self.count = <int>len(descriptors)
         self.descriptors = <int *>malloc(self.count * sizeof(int))
         self.pages = <char **>malloc(self.count * sizeof(char *))
-        if self.descriptors == NULL or self.pages == NULL:
+        self.together = <char *>malloc(self.count * TM_REPORT_BYTES)
+        if self.descriptors == NULL or self.pages == NULL or self.together == NULL:
             raise MemoryError
         for n in range(self.count):
             self.descriptors[n] = descriptors[n]
@@ -39,11 +42,13 @@ cdef class Blocks:
                 self.count = n
                 raise OSError("cannot map")
             self.pages[n] = <char *>page
+            memcpy(self.together + n * TM_REPORT_BYTES, page, TM_REPORT_BYTES)
 
     def __dealloc__(self):
         cdef int n
         for n in range(self.count):
             munmap(self.pages[n], TM_REPORT_BYTES)
+        free(self.together)
         free(self.pages)
         free(self.descriptors)
 
@@ -55,6 +60,18 @@ cdef class Blocks:
         cdef int n
         for n in range(self.count):
             if c_report_counters(self.pages[n], TM_REPORT_BYTES, &found):
+                total += found.completed_count
+        self._check(total)
+        return c_thread_cpu_ns() - begin
+
+    def together_ns(self):
+        """Take the counters of all from one piece of memory; CPU nanoseconds."""
+        cdef c_Report found
+        cdef unsigned long long begin = c_thread_cpu_ns()
+        cdef int64_t total = 0
+        cdef int n
+        for n in range(self.count):
+            if c_report_counters(self.together + n * TM_REPORT_BYTES, TM_REPORT_BYTES, &found):
                 total += found.completed_count
         self._check(total)
         return c_thread_cpu_ns() - begin

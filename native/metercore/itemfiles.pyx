@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The segments of an item log as they lie in a directory that somebody else can write to (layout: _c/itemlog.h)."""
 
-from libc.errno cimport EINTR, EINVAL, ELOOP, ENOENT, ESRCH, EXDEV, errno
+from libc.errno cimport EINTR, EINVAL, ELOOP, ENOENT, ESRCH, errno
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport snprintf
@@ -17,6 +17,9 @@ from metercore._c.itemlog cimport (
     tm_items_head,
 )
 from metercore._c.linux cimport (
+    O_CLOEXEC,
+    O_NOCTTY,
+    O_NOFOLLOW,
     O_NONBLOCK,
     O_RDONLY,
     S_ISREG,
@@ -27,9 +30,9 @@ from metercore._c.linux cimport (
     syscall,
     tm_dirent64,
 )
+from metercore._c.spawn cimport openat
 from metercore.clock cimport c_monotonic_ns, c_realtime_ns
 from metercore.descriptors cimport c_keep_closed, c_may_keep
-from metercore.paths cimport c_open_beneath
 from metercore.procfs cimport c_ProcStat, c_read_stat
 
 cdef enum:
@@ -299,10 +302,11 @@ cdef int c_segment_open(c_Segment *segment, int directory, bint *kept) noexcept 
     if segment.descriptor >= 0:
         return segment.descriptor
     c_write_name(segment, name)
-    # O_NONBLOCK: somebody may have put a FIFO there, or hold a lease.
-    descriptor = c_open_beneath(directory, name, O_RDONLY | O_NONBLOCK)
+    # The name has no slash, so O_NOFOLLOW is enough. O_NONBLOCK: somebody may have put a FIFO there, or hold a lease.
+    descriptor = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
     if descriptor < 0:
-        segment.alien = descriptor in (-ELOOP, -EXDEV)  # a link
+        descriptor = -errno
+        segment.alien = descriptor == -ELOOP  # a link
         return descriptor
     if facts_of(descriptor, &facts) != 0 or not S_ISREG(facts.st_mode):
         segment.alien = 1
