@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from taskmeter.model.task import Task
 
 BATCH_BYTES = 512 * 1024
-"""Read of one log at once."""
+"""Read of one log at once; of a task with long tags less, because each event has them."""
+RECORD_BYTES = 128
+"""About what one event takes in a log."""
 ROUND_COUNT = 8192
 """Events after which a round reads no further log."""
 MOST_LOGS = 1000
@@ -42,7 +44,7 @@ LONG_COUNT = 1000
 FIRST_SECONDS = 0.05
 MOST_SECONDS = 1.0
 """Between two looks at a log."""
-NONE_SECONDS = 2.0
+NONE_SECONDS = 4.0
 """Between two looks for a log where there is none."""
 GROWTH = 1.5
 FINISH_SECONDS = 3.0
@@ -75,6 +77,7 @@ class _Log(Struct, eq=False):
     """Nobody wants it any more."""
     ticket: int = 0
     """Of its place among those that are due; others are void."""
+    most_bytes: int = BATCH_BYTES
     complained: bool = False
     bad_count: int = 0
     dropped_count: int = 0
@@ -174,8 +177,7 @@ class Ingest:
         seconds = [RETRY_SECONDS] * len(logs)
         try:
             for one in logs:
-                if one.offsets is None:
-                    one.offsets = self._service.store.items.offsets(one.token, one.attempt)
+                self._prepare(one)
             found = await asyncio.get_running_loop().run_in_executor(self._pool, _read_some, logs)
             stores = []
             for index, (one, got) in enumerate(zip(logs, found, strict=False)):
@@ -197,6 +199,15 @@ class Ingest:
                     self._drop(one)
                 else:
                     self._plan(one, wait)
+
+    def _prepare(self, one: _Log) -> None:
+        if one.offsets is None:
+            one.offsets = self._service.store.items.offsets(one.token, one.attempt)
+        entry = self._service.live.get(one.token)
+        tags = entry.task.tags if entry is not None else {}
+        if tags:
+            tag_bytes = sum(len(key) + len(value) for key, value in tags.items())
+            one.most_bytes = BATCH_BYTES // (1 + tag_bytes // RECORD_BYTES)
 
     def _seconds_until_next(self, one: _Log, got: ItemBatch | Exception | None) -> float:
         if isinstance(got, Exception):
@@ -274,8 +285,7 @@ class Ingest:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FINISH_SECONDS
         while loop.time() < deadline:
-            if one.offsets is None:
-                one.offsets = self._service.store.items.offsets(one.token, one.attempt)
+            self._prepare(one)
             [got] = await loop.run_in_executor(self._pool, _read_some, [one])
             if got is None:
                 return True
@@ -341,7 +351,7 @@ def _read(one: _Log) -> ItemBatch | None:
     if one.stored:
         one.gone += tuple(one.reader.commit())
         one.stored = False
-    batch = one.reader.read(BATCH_BYTES, one.over)
+    batch = one.reader.read(one.most_bytes, one.over)
     if batch is not None:
         failpoints.hit("ingest.after_read")
     return batch

@@ -197,8 +197,10 @@ class Store(Protocol):
     def count(self, wanted: Filter) -> int:
         """Count the tasks that match."""
 
-    def read_events(self, from_seq: int, limit: int, token: str = "") -> Sequence[Block]:
+    def read_events(self, from_seq: int, limit: int, token: str = "", most_bytes: int = 0) -> Sequence[Block]:
         """Read blocks whose last_seq is at least `from_seq`, in order, at most `limit` of them; of one task if `token`.
+
+        With `most_bytes`, the one that makes them as long as that, or longer, is the last one.
 
         Raises `OutOfRangeError` EVENTS_COMPACTED when events from there on are no longer all kept.
         """

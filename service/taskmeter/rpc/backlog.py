@@ -48,7 +48,7 @@ class Backlog:
     def _read(self, from_seq: int, token: str) -> Page:
         rows = self._rows
         head = self._hub.head_seq
-        found = self._hub.store.read_events(from_seq, rows, token)
+        found = self._hub.store.read_events(from_seq, rows, token, PAGE_BYTES)
         # The store may be ahead of what this loop has been told; later events come through the hub.
         blocks = [block for block in found if block.last_seq <= head]
         size_bytes = sum(len(block.frames) for block in blocks)
@@ -57,7 +57,8 @@ class Backlog:
         ring = EventRing(max(1024, size_bytes, 16 * sum(len(block.kinds) for block in blocks)))
         for block in blocks:
             ring.append(block.first_seq, block.kinds, block.frames, block.tenant, block.token, dict(block.tags))
-        return Page(token, from_seq, head if len(found) < rows or not blocks else blocks[-1].last_seq, ring)
+        all_read = len(found) < rows and sum(len(block.frames) for block in found) < PAGE_BYTES
+        return Page(token, from_seq, head if all_read or not blocks else blocks[-1].last_seq, ring)
 
     def forget(self) -> None:
         """Drop all pages: nobody follows any more."""

@@ -336,8 +336,12 @@ class SqliteItems:
     async def forget_offsets(self, token: str, attempt: int) -> None:
         await self._in_transaction(lambda: self._write.execute(self._queries["drop_offsets"], (token, attempt)))
 
+    @reads
+    def _has_deleted(self) -> bool:
+        return bool(self._rows("deleted_item_set"))
+
     async def purge(self) -> bool:
-        return bool(await self._in_transaction(self.writer.purge))
+        return self._has_deleted() and bool(await self._in_transaction(self.writer.purge))
 
 
 def _item(row: Any) -> Item:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskmeter.core.hub import Hub
 from taskmeter.core.item_ports import Intake, ItemRow
 from taskmeter.core.lifecycle import change_of
 from taskmeter.core.ports import Change, Ingested
@@ -30,6 +31,7 @@ from taskmeter.model.item import (
     StepEventType,
 )
 from taskmeter.model.task import Task, TaskSpec
+from taskmeter.rpc.backlog import Backlog
 from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.stores import items as rows
 from taskmeter.stores.frames import split_frames
@@ -329,3 +331,20 @@ async def test_a_batch_that_cannot_be_stored_takes_no_other_with_it(store: Sqlit
     results = await asyncio.gather(*good, store.ingest(Intake(task, 0, bad)), accept(store), return_exceptions=True)
     assert [isinstance(result, TaskmeterError) for result in results] == [False, False, False, True, False]
     assert [block.first_seq for block in store.read_events(1, 10)] == [1, 2, 3, 4, 5]
+
+
+async def test_long_blocks_are_read_a_few_at_a_time_and_none_is_passed_over(store: SqliteStore, task: Task) -> None:
+    for _ in range(12):
+        await report(store, task, *(Message(MessageLevel.NOTE, "x" * 1000) for _ in range(30)))
+    page = store.read_events(2, 100, most_bytes=50_000)
+    assert [block.first_seq for block in page] == [2, 32]
+    assert [block.first_seq for block in store.read_events(40, 100, task.token, 50_000)] == [32, 62]
+    assert len(store.read_events(1, 100, most_bytes=10**9)) == 13
+    backlog = Backlog(Hub(store))
+    begin, seen = 1, 0
+    while begin <= store.head_seq:
+        found = backlog.page(begin, "")
+        assert found.from_seq == begin and found.to_seq >= begin
+        seen += len(found.ring)
+        begin = found.to_seq + 1
+    assert seen == store.head_seq
