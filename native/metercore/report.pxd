@@ -19,9 +19,9 @@ cdef struct c_ReportText:
     char object[500]
 
 cdef bint c_report_counters(const char *page, size_t size, c_Report *result) noexcept nogil
-cdef void c_repair_utf8(unsigned char *text, size_t size) noexcept nogil
 cdef int64_t c_clamp(int64_t value) noexcept nogil
 cdef void c_report_add(const c_Report *one, const c_Report *other, c_Report *both) noexcept nogil
+cdef void c_repair_utf8(unsigned char *text, size_t size) noexcept nogil
 cdef bint c_report_text(const char *page, size_t size, c_ReportText *result) noexcept nogil
 
 cdef class ReportBlock:

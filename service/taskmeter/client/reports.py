@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
+from taskmeter.client.items import item_id_message
 from taskmeter.errors import InvalidArgumentError
 from taskmeter.model.item import ItemStatus, MessageLevel, StepEventType
 from taskmeter.v1 import event_pb2, item_pb2, task_pb2
@@ -72,7 +72,7 @@ def item(
     """Build that an item has changed. `item_id` is a text, an integer, or any other value that JSON can hold."""
     number: Any = _number(ItemStatus, status)
     return item_pb2.ItemChanged(
-        item_id=name_of_item(item_id),
+        item_id=item_id_message(item_id),
         status=number,
         stage=stage,
         attempt=attempt,
@@ -97,7 +97,7 @@ def step(
     """Build that something happened to a step of an item: `kind` is start, complete, retry or fail."""
     number: Any = _number(StepEventType, kind)
     return item_pb2.StepEvent(
-        item_id=name_of_item(item_id),
+        item_id=item_id_message(item_id),
         step=name,
         type=number,
         stage=stage,
@@ -106,15 +106,6 @@ def step(
         worker=worker,
         duration_seconds=duration_seconds,
     )
-
-
-def name_of_item(item_id: Any) -> item_pb2.ItemId:
-    """Build an item's name: the text "1" and the number 1 are two items."""
-    if isinstance(item_id, str):
-        return item_pb2.ItemId(text=item_id)
-    if isinstance(item_id, int) and not isinstance(item_id, bool) and -(2**63) <= item_id < 2**63:
-        return item_pb2.ItemId(number=item_id)
-    return item_pb2.ItemId(json=json.dumps(item_id, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
 def external_spec(

@@ -40,7 +40,8 @@ async def report_progress(service: Service, token: str, tenant: str, attempt: in
     """Take in one report about an attempt; when it returns its events are durable, and its counters outlive the daemon.
 
     Raises `NotFoundError`, `PreconditionError` TASK_ENDED or, of external work that is to stop, TASK_STOPPING;
-    `InvalidArgumentError` naming the field, what `Store.commit` raises, `OSError`. Then nothing of it was taken in.
+    `InvalidArgumentError` naming the field, what `Store.commit` raises, `OSError`. Then nothing of it was taken in; only when it
+    is the end of external work that could not be stored, which comes last, the rest of that report stays.
     """
     task = service.find(token, tenant)
     entry = service.live.get(token)

@@ -14,6 +14,8 @@ from taskmeter.rpc.auth import Caller
 SWEEP_SECONDS = 0.25
 """How often expiry is looked for while a key that expires has calls open."""
 RETRY_AFTER_SECONDS = 5.0
+MOST_REPORT_STREAMS = 256
+"""Of the report key of one attempt, which every process of a task has: about 40 kB each."""
 
 
 class OpenCall:
@@ -54,6 +56,8 @@ class OpenCalls:
         if is_stream:
             quota = caller.quotas.stream_count
             most = self._max_streams if quota is None else quota
+            if caller.reports_on is not None:
+                most = min(most, MOST_REPORT_STREAMS)
             if self._streams[caller.key_id] >= most:
                 raise LimitError(
                     f"this key has {most} streams open, as many as it may",
