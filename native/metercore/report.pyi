@@ -57,6 +57,8 @@ class ReportBlock:
         """Count `n` more items as failed, with `size` bytes together."""
     def progress(self, total: int | None = None, total_size: int | None = None) -> Self:
         """Say how many items, and how many bytes, there are to do; None leaves what was said. Returns self."""
+    def expect(self, n: int = 1, size: int = 0) -> None:
+        """Say that there are `n` more items, of `size` bytes together, to do than was said before; negative: fewer."""
     def count(self, name: str, n: int = 1) -> None:
         """Add `n` to the counter `name` (24 bytes of UTF-8 at most); the 17th name and later ones are not counted."""
     def status(self, text: str) -> Self:

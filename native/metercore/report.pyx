@@ -333,6 +333,13 @@ cdef class ReportBlock:
             c_store_i64(&self.page.total_size.value, value, __ATOMIC_RELAXED)
         return self
 
+    def expect(self, int64_t n=1, int64_t size=0):
+        """Say that there are `n` more items, of `size` bytes together, to do than was said before; negative: fewer."""
+        if n:
+            c_fetch_add_i64(&self.page.total_count.value, n, __ATOMIC_RELAXED)
+        if size:
+            c_fetch_add_i64(&self.page.total_size.value, size, __ATOMIC_RELAXED)
+
     def count(self, name, int64_t n=1):
         """Add `n` to the counter `name` (24 bytes of UTF-8 at most); the 17th name and later ones are not counted."""
         cdef bytes wanted = c_cut(name, TM_REPORT_NAME_BYTES).split(b"\0", 1)[0]

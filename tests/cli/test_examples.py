@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.waiting import wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+INCLUDE = EXAMPLES.parent / "native" / "include"
 
 
 def status(daemon, token="@last"):
@@ -71,12 +73,43 @@ def test_stubborn_ends_by_force_and_leaves_nothing(shared_daemon):
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+def test_bars_of_a_plain_script_are_progress_and_its_warnings_are_the_task_s(shared_daemon):
+    result = shared_daemon.cli("run", "-q", "--", sys.executable, str(EXAMPLES / "bars.py"), "--files", "50")
+    assert result.returncode == 0, result.stderr
+    found = status(shared_daemon)
+    assert (found["completedCount"], found["totalCount"], found["status"]) == (50, 50, "checking")
+    assert found["warnings"] == re.findall(r"file \d+ looks wrong", result.stderr) != []
+
+
+def test_pages_are_items(shared_daemon):
+    result = shared_daemon.cli("run", "-q", "--", sys.executable, str(EXAMPLES / "pages.py"), "--pages", "20")
+    assert (result.returncode, result.stdout) == (0, "20 pages seen\n"), result.stderr
+    found = status(shared_daemon)
+    assert (found["completedCount"], found["failedCount"], found["totalCount"]) == (18, 1, 20)
+    assert found["warnings"] == ["page 13 is blank"]
+
+
+def test_a_c_program_reports_with_nothing_but_the_header(shared_daemon, tmp_path):
+    program = tmp_path / "report"
+    command = ["cc", "-Wall", "-Wextra", "-Werror", "-O2", f"-I{INCLUDE}", "-o", str(program), str(EXAMPLES / "report.c")]
+    subprocess.run(command, check=True)
+    alone = subprocess.run([str(program), "5000"], check=True, capture_output=True, text=True)
+    assert alone.stdout == "40000 words\n"
+    result = shared_daemon.cli("run", "-q", "--", str(program), "5000")
+    assert (result.returncode, result.stdout) == (0, alone.stdout), result.stderr
+    found = status(shared_daemon)
+    assert (found["completedCount"], found["failedCount"], found["totalCount"]) == (4995, 5, 5000)
+    assert (found["status"], found["currentObject"]) == ("counting words", "this is line number 4999 of 5000 lines")
+
+
 @pytest.mark.parametrize(
     "command",
     [
         [sys.executable, "crunch.py", "--seconds", "0.2", "--workers", "1"],
         [sys.executable, "memory.py", "--mib", "16", "--seconds", "0.5"],
         [sys.executable, "meter_tree.py"],
+        [sys.executable, "bars.py", "--files", "5"],
+        [sys.executable, "pages.py", "--pages", "20"],
         ["sh", "pipeline.sh", "1000"],
         ["sh", "report.sh"],
         [sys.executable, "stubborn.py", "--seconds", "0.2"],

@@ -240,6 +240,7 @@ def prices(directory: Path) -> None:
 @case("report.ReportBlock", "report.parse_report", "report.revise_report")
 def reports(directory: Path) -> None:
     block = ReportBlock(directory / "report")
+    block.expect(2, 20)
     block.progress(5, 50).status("x").object("y" * 1000)
     block.add()
     block.fail(1, 2)

@@ -55,6 +55,15 @@ def test_everything_written_is_read(path: Path) -> None:
     assert path.stat().st_size == 4096
 
 
+def test_what_there_is_to_do_may_grow_and_shrink(path: Path) -> None:
+    block = ReportBlock(path)
+    block.progress(total=10)
+    block.expect(5, 50)
+    block.expect()
+    block.expect(-2)
+    assert block.read()[:6] == (14, 0, 0, 50, 0, 0)
+
+
 def test_a_second_writer_goes_on_where_the_first_was(path: Path) -> None:
     ReportBlock(path).add(5)
     ReportBlock(path).add(6)

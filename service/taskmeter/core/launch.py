@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from contextlib import suppress
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 
 LONGEST_TIMER_SECONDS = 60.0
 """The wall clock may be set, and the loop's stands still while the host sleeps: times are compared anew so often."""
+
+
+MOST_TAGS_BYTES = 32768
+"""More tags than this are not told to the work: the kernel limits its whole environment (execve(2))."""
 
 
 def starting(boot_id: str, gpus: tuple[str, ...] = ()) -> Step:
@@ -128,7 +133,17 @@ def _environment(service: Service, task: Task) -> dict[str, str]:
     return {
         **service.environment,
         **devices,
+        **_names(task),
         "TASKMETER_TOKEN": task.token,
         "TASKMETER_ATTEMPT": str(task.attempt),
         "TASKMETER_REPORT_KEY": report_key(service.report_key_secret, task.token, task.attempt),
     }
+
+
+def _names(task: Task) -> dict[str, str]:
+    """What the task is called, for `taskmeter.get_task_context()`."""
+    names = {"TASKMETER_NAME": task.spec.name} if task.spec.name else {}
+    tags = json.dumps(dict(task.tags), ensure_ascii=False, separators=(",", ":")) if task.tags else ""
+    if tags and len(tags.encode()) <= MOST_TAGS_BYTES:
+        names["TASKMETER_TAGS"] = tags
+    return names
