@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from metercore.itemlog import ItemLogReader
 from metercore.report import parse_report
 from tests.daemon import clean_environment, run_cli
 from tests.integration.helpers import end_of, events, status_of
@@ -62,6 +63,17 @@ assert not {"grpc", "asyncio", "google.protobuf"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], env=task, check=True)
     assert (reported(task).completed_count, reported(task).ready) == (3, True)
+
+
+def test_messages_and_items_need_no_daemon_either(task):
+    done = run_cli(["report", "--log", "a line", "--warning", "low", "--item", "a", "--item-status", "in-progress"], task)
+    assert done.returncode == 0, done.stderr
+    reader = ItemLogReader(f"{task['TASKMETER_TASK_DIR']}/items", {})
+    batch = reader.read()
+    assert batch is not None
+    assert [(level, text) for level, text, _ in batch.messages()] == [(2, "low"), (4, "a line")]
+    assert [(key, status) for key, _, status, *_ in batch.items()] == [(b"sa", 2)]
+    reader.close()
 
 
 def test_many_at_once_lose_nothing(task):

@@ -105,7 +105,7 @@ def report(as_json: bool, strict: bool, token: str | None, target: str | None, s
     directory = os.environ.get("TASKMETER_TASK_DIR", "")
     own = token or os.environ.get("TASKMETER_TOKEN", "")
     asked = bool(token or target or state_dir or said["exit_code"] is not None)
-    if directory and not asked and (_items_said(said) == 0 or _can_log()):
+    if directory and not asked:
         _write(directory, said)
         way = "memory"
     elif own and (asked or os.environ.get("TASKMETER_REPORT_KEY")):
@@ -129,17 +129,6 @@ def _check(said: dict[str, Any]) -> None:
         raise click.BadParameter("an item's name has 1 to 1024 bytes", param_hint="--item")
     if all(value is None or value is False or value == () for name, value in said.items() if name not in _OF_AN_ITEM):
         raise click.UsageError("there is nothing to report; see --help")
-
-
-def _items_said(said: dict[str, Any]) -> int:
-    return sum(len(said[name]) for name in LEVELS) + (said["item"] is not None)
-
-
-def _can_log() -> bool:
-    """Whether there is a log of items to write to without the daemon."""
-    from importlib.util import find_spec
-
-    return find_spec("metercore.itemlog") is not None
 
 
 def _sizes(said: dict[str, Any]) -> tuple[int, int]:
@@ -171,16 +160,15 @@ def _write(directory: str, said: dict[str, Any]) -> None:
         block.object(said["object_"])
     if said["ready"]:
         block.ready()
-    if _items_said(said):
+    if said["item"] is not None or any(said[name] for name in LEVELS):
         _log(directory, said)
 
 
 def _log(directory: str, said: dict[str, Any]) -> None:
-    from importlib import import_module
-
+    from metercore.itemlog import ItemLog
     from taskmeter.errors import TaskmeterError
 
-    log: Any = import_module("metercore.itemlog").ItemLog(os.path.join(directory, "items"))
+    log = ItemLog(os.path.join(directory, "items"))
     for name, level in LEVELS.items():
         for text in said[name]:
             log.message(level, text)
