@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,8 +35,9 @@ while True:
 """
 
 READER = """
-import os, sys
+import os, sys, threading
 from metercore.itemlog import ItemLogReader
+pause = threading.Event()
 offsets = eval(open(sys.argv[2]).read())
 reader = ItemLogReader(sys.argv[1], offsets["offsets"])
 print(flush=True)
@@ -44,6 +45,7 @@ while True:
     batch = reader.read(100_000)
     if batch is None:
         reader.commit()
+        pause.wait(0.002)
         continue
     # One transaction: what was read and up to where, by a rename.
     numbers = [(name[1:].decode(), index) for name, *_, indexes in batch.items() for index in indexes]
@@ -59,11 +61,24 @@ while True:
 """
 
 
-def start(code: str, *arguments: object) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start processes that do not outlive the test, whatever comes of it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(code: str, *arguments: object) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE)
+        started.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    yield begin
+    for process in started:
+        end(process)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -76,7 +91,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.parametrize("follows", [False, True], ids=["read after", "read meanwhile"])
 @pytest.mark.parametrize(("most", "length"), [(1, 0), (10, 700), (700, 0), (3000, 700), (20_000, 0), (30_000, 700)])
 def test_what_a_killed_writer_published_is_there_and_nothing_else(
-    tmp_path: Path, most: int, length: int, *, follows: bool
+    tmp_path: Path, start: Start, most: int, length: int, *, follows: bool
 ) -> None:
     chance = random.Random(most)
     items, said = tmp_path / "items", tmp_path / "said"
@@ -112,7 +127,7 @@ def wait_for(count: Callable[[], int], least: int, reader: subprocess.Popen[byte
 
 
 @pytest.mark.slow
-def test_readers_that_are_killed_deliver_everything_once(tmp_path: Path) -> None:
+def test_readers_that_are_killed_deliver_everything_once(tmp_path: Path, start: Start) -> None:
     chance = random.Random(7)
     items, said, done = tmp_path / "items", tmp_path / "said", tmp_path / "done"
     said.write_bytes(bytes(8))
@@ -139,7 +154,7 @@ def test_readers_that_are_killed_deliver_everything_once(tmp_path: Path) -> None
     assert 0 <= count() - published <= 1
 
 
-def test_a_writer_that_is_stopped_is_not_taken_for_dead(tmp_path: Path) -> None:
+def test_a_writer_that_is_stopped_is_not_taken_for_dead(tmp_path: Path, start: Start) -> None:
     items, said = tmp_path / "items", tmp_path / "said"
     said.write_bytes(bytes(8))
     writer = start(WRITER, items, said, 0)
