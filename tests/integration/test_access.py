@@ -62,7 +62,7 @@ def test_what_is_not_built_says_so(shared_daemon: Daemon, method: str) -> None:
 
 
 def test_a_method_of_a_later_version_says_not_built(shared_daemon: Daemon) -> None:
-    failure = raw(shared_daemon, "/taskmeter.v1.ItemService/GetItem", b"")
+    failure = raw(shared_daemon, "/taskmeter.v1.ItemService/WatchItem", b"")
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT")
 
 
