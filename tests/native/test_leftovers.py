@@ -12,10 +12,12 @@ import pytest
 from metercore import leftovers
 from taskmeter.executors.cgroups import Places
 from taskmeter.executors.leftovers import kill_leftovers
+from taskmeter.model.ids import new_token
 from tests.native.shim.hostile import script
 from tests.waiting import wait_until
 
-TOKEN = "tk_leftoversLeftoversLeft"
+TOKEN = new_token()
+"""Others may run this test at the same time."""
 MARKS = (b"TASKMETER_TOKEN=" + TOKEN.encode(), b"TASKMETER_ATTEMPT=3")
 MARKED = {"TASKMETER_TOKEN": TOKEN, "TASKMETER_ATTEMPT": "3"}
 
@@ -99,6 +101,7 @@ def test_ourselves_are_never_among_them() -> None:
 import sys
 from taskmeter.executors.cgroups import Places
 from taskmeter.executors.leftovers import kill_leftovers
+from taskmeter.model.ids import new_token
 print(kill_leftovers(Places(), {TOKEN!r}, 3))
 """
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | MARKED, capture_output=True, text=True, check=True)
