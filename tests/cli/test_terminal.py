@@ -39,6 +39,25 @@ def test_a_known_total_gives_a_bar_a_rate_and_an_end(shared_daemon):
         assert "60 of 100" in terminal.text
 
 
+def test_items_by_stage_and_the_newest_messages_stand_below_the_meter(shared_daemon):
+    code = (
+        "import sys, taskmeter\n"
+        "for number in range(7):\n"
+        "    with taskmeter.item(number, stage='render'): pass\n"
+        "taskmeter.current().items.queued('last', stage='print')\n"
+        "for text in ('first', 'second', 'third', 'fourth'): taskmeter.note(text)\n"
+        "taskmeter.warn('ink is low')\n"
+        "print('up', flush=True); sys.stdin.readline() or __import__('signal').pause()\n"
+    )
+    with Terminal(["run", "--", sys.executable, "-c", code], shared_daemon.client_env()) as terminal:
+        for text in ("up", "render", "7 done", "print", "1 waiting", "fourth", "ink is low"):
+            terminal.expect(text)
+        terminal.type("\x03")
+        terminal.expect("continue?")
+        terminal.type("s")
+        assert terminal.code() == 130
+
+
 def test_an_interrupt_asks_and_s_stops_the_task(shared_daemon):
     with Terminal(["run", "--", "sh", "-c", UP], shared_daemon.client_env()) as terminal:
         terminal.expect("running")
@@ -181,3 +200,13 @@ def test_a_view_goes_on_over_kill_9_of_the_daemon(home):
         terminal.expect("connection lost")
         (home.state_dir.parent / "go").touch()
         assert terminal.code() == 5
+
+
+def test_top_shows_the_newest_messages_and_whose_they_are(shared_daemon):
+    code = "import sys, taskmeter, time\nsys.stdin.read()\nwhile True: taskmeter.warn('ink is low'); time.sleep(0.2)"
+    token = shared_daemon.calls.StartTask(spec={"name": "press", "command": {"argv": [sys.executable, "-c", code]}}).token
+    with Terminal(["top"], shared_daemon.client_env()) as terminal:
+        terminal.expect("press ink is low")
+        terminal.type("q")
+        assert terminal.code() == 0
+    shared_daemon.calls.Terminate(token=token, immediate=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from taskmeter.cli import exits, human, words
 from taskmeter.cli.keyboard import Keyboard
 from taskmeter.cli.meter import bar
 from taskmeter.cli.output import console
+from taskmeter.cli.reported import MOST_MESSAGES, Message, heard, message_line
 from taskmeter.cli.table import Column, fitted
 from taskmeter.cli.text import escape, shorten
 from taskmeter.errors import TaskmeterError
@@ -60,6 +62,8 @@ class Board:
         self._tasks: dict[str, TaskStatus] = {}
         self._sort = "cpu"
         self._queue: queue.Queue[Delivery | TaskmeterError | None] = queue.Queue()
+        self._messages: deque[tuple[str, Message]] = deque(maxlen=MOST_MESSAGES)
+        """(token, what its work said)"""
         self._notice = ""
 
     def run(self) -> int:
@@ -96,7 +100,7 @@ class Board:
         try:
             for delivery in self._client.stream(
                 tags=self._tags,
-                kinds=["state", "deleted"],
+                kinds=["state", "deleted", "message"],
                 snapshot_first=True,
                 include_status=True,
                 status_interval_seconds=1.0,
@@ -124,6 +128,8 @@ class Board:
                 self._tasks.pop(event.token, None)
             elif event.state_changed is not None and event.state_changed.status is not None:
                 self._tasks[event.token] = event.state_changed.status
+            elif event.message is not None:
+                self._messages.append((event.token, heard(event)))
         for status in delivery.statuses:
             self._tasks[status.token] = status
 
@@ -145,7 +151,8 @@ class Board:
             " · ",
             (human.size(memory), "magenta"),
         )
-        room = max(height - 5, 1)
+        messages = [message_line(message, width, self._title(token)) for token, message in self._messages]
+        room = max(height - 5 - len(messages), 1)
         columns = [
             replace(column, heading=column.heading + "▾") if SORT_HEADINGS[self._sort] == column.heading else column
             for column in COLUMNS
@@ -160,7 +167,11 @@ class Board:
         foot = (
             self._notice or (f"{hidden} more · " if hidden > 0 else "") + "sort: c cpu, m ram, t time, k tokens, n name · q quit"
         )
-        return Group(head, Text(""), table, Text(foot, "yellow" if self._notice else "dim"))
+        return Group(head, Text(""), table, *messages, Text(foot, "yellow" if self._notice else "dim"))
+
+    def _title(self, token: str) -> str:
+        status = self._tasks.get(token)
+        return shorten(escape(words.title(status)), 20) if status is not None else words.short(token)
 
 
 def _recent(status: TaskStatus, now: float) -> bool:

@@ -1,22 +1,27 @@
-"""Everything that comes in about one task, gathered by threads into one queue: its status, its output, the connection's fate."""
+"""All that comes in about one task, gathered by threads into one queue: status, output, what its work says, lost connections."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from taskmeter.client.status import TaskStatus
+from taskmeter.client.items import ItemStats
+from taskmeter.client.status import Event, TaskStatus
 from taskmeter.client.sync import SyncClient
-from taskmeter.errors import NotFoundError, TaskmeterError
+from taskmeter.errors import NotFoundError, TaskmeterError, UnavailableError
+from taskmeter.model.event import EventKind
 from taskmeter.model.state import State
 
 STREAMS = ("stdout", "stderr")
 MAX_QUEUED = 256
 """Messages of output; then the daemon is not read from until the terminal has caught up."""
 MISSING_FILE_SECONDS = 0.1
+COUNT_SECONDS = 1.0
+"""Between two counts of items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,9 @@ class Closed:
     error: TaskmeterError | None = None
 
 
+Arrival = TaskStatus | Output | Lost | ItemStats | Event
+
+
 class Feed:
     """Follow a task until it has ended and all its output has come.
 
@@ -55,6 +63,7 @@ class Feed:
         last_lines: begin so many lines before the end of the output; None = at its beginning.
         attempt: whose output alone; None = from `first_attempt` on that of each that follows.
         first_attempt: where that begins; None = with the newest.
+        with_work: counts of items and messages, too.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class Feed:
         last_lines: int | None = None,
         attempt: int | None = None,
         first_attempt: int | None = None,
+        with_work: bool = False,
     ) -> None:
         self._client = client
         self._token = token
@@ -74,9 +84,12 @@ class Feed:
         self._last_lines = last_lines
         self._attempt = attempt
         self._first_attempt = first_attempt
-        self._sources = ["status", *streams]
+        self._sources: dict[str, Callable[[str], None]] = {"status": self._follow_status}
+        self._sources |= dict.fromkeys(streams, self._follow_output)
+        if with_work:
+            self._sources |= {"items": self._follow_items, "messages": self._follow_messages}
         self._open = set(self._sources)
-        self._queue: queue.Queue[TaskStatus | Output | Lost | Closed] = queue.Queue(MAX_QUEUED)
+        self._queue: queue.Queue[Arrival | Closed] = queue.Queue(MAX_QUEUED)
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._revive = client.on_disconnect
@@ -84,9 +97,8 @@ class Feed:
         self.status: TaskStatus | None = None
 
     def __enter__(self) -> Self:
-        for source in self._sources:
-            target = self._follow_status if source == "status" else self._follow_output
-            threading.Thread(target=self._run, args=(target, source), name=f"taskmeter-{source}", daemon=True).start()
+        for source, follow in self._sources.items():
+            threading.Thread(target=self._run, args=(follow, source), name=f"taskmeter-{source}", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,7 +115,7 @@ class Feed:
         """Its last status was handed out; output may still come."""
         return "status" not in self._open
 
-    def get(self, timeout_seconds: float) -> TaskStatus | Output | Lost | None:
+    def get(self, timeout_seconds: float) -> Arrival | None:
         """Return the next thing, or None if nothing came in time. Raises what ended a source early."""
         try:
             item = self._queue.get(timeout=timeout_seconds)
@@ -118,9 +130,9 @@ class Feed:
             self.status = item
         return item
 
-    def get_all(self, timeout_seconds: float) -> list[TaskStatus | Output | Lost]:
+    def get_all(self, timeout_seconds: float) -> list[Arrival]:
         """Wait for something, then return all that is there."""
-        found: list[TaskStatus | Output | Lost] = []
+        found: list[Arrival] = []
         wait = timeout_seconds
         while not self.finished and len(found) < MAX_QUEUED:
             item = self.get(wait)
@@ -131,10 +143,10 @@ class Feed:
             wait = 0.0
         return found
 
-    def _run(self, follow: object, source: str) -> None:
+    def _run(self, follow: Callable[[str], None], source: str) -> None:
         error: TaskmeterError | None = None
         try:
-            follow(source)  # type: ignore[operator]
+            follow(source)
         except TaskmeterError as problem:
             error = problem
         if source == "status":
@@ -150,6 +162,25 @@ class Feed:
             if self._stopping.is_set():
                 return
             self._queue.put(status)
+
+    def _follow_items(self, _: str) -> None:
+        """Count from time to time; once more when the task has ended, because all was reported by then."""
+        reported = -1
+        while True:
+            ended = self._ended.wait(COUNT_SECONDS)
+            with suppress(UnavailableError):  # it is being restarted, and others say so
+                stats = self._client.get_item_stats(self._token)
+                if stats.event_count != reported and not self._stopping.is_set():
+                    reported = stats.event_count
+                    self._queue.put(stats)
+            if ended or self._stopping.is_set():
+                return
+
+    def _follow_messages(self, _: str) -> None:
+        for event in self._client.events([self._token], kinds=[EventKind.MESSAGE], until_terminal=True):
+            if self._stopping.is_set():
+                return
+            self._queue.put(event)
 
     def _follow_output(self, source: str) -> None:
         """Follow one attempt's output; if none was named, that of the first wanted, else the newest, and of all after it."""

@@ -10,13 +10,15 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from taskmeter.cli import words
-from taskmeter.cli.feed import STREAMS, Feed, Lost, Output
+from taskmeter.cli.feed import STREAMS, Arrival, Feed, Output
 from taskmeter.cli.interrupts import Interrupts
 from taskmeter.cli.keyboard import Keyboard
 from taskmeter.cli.lines import LastLines
 from taskmeter.cli.meter import HISTORY_SECONDS, Meter
 from taskmeter.cli.output import console
-from taskmeter.client.status import TaskStatus
+from taskmeter.cli.reported import Reported
+from taskmeter.client.items import ItemStats
+from taskmeter.client.status import Event, TaskStatus
 from taskmeter.client.sync import SyncClient
 from taskmeter.errors import TaskmeterError
 
@@ -64,6 +66,7 @@ class LiveView:
         self._last_lines = last_lines
         self._streams = streams
         self._meter = Meter()
+        self._reported = Reported()
         self._lines = LastLines(1)
         self._asking = False
         self._stop_orders = 0
@@ -81,6 +84,7 @@ class LiveView:
             streams=self._streams,
             last_lines=self._last_lines,
             first_attempt=0 if self._last_lines is None else None,
+            with_work=True,
         )
         terminal = console()
         with (
@@ -114,12 +118,17 @@ class LiveView:
         except TaskmeterError:  # the view does without
             return
 
-    def _take(self, item: TaskStatus | Output | Lost, live: Live) -> None:
+    def _take(self, item: Arrival, live: Live) -> None:
         if isinstance(item, TaskStatus):
             self._meter.update(item)
+            self._reported.begin(item)
             self._notice = "" if self._stop_orders == 0 else self._notice
         elif isinstance(item, Output):
             self._print(live, self._lines.feed(item.stream, item.data))
+        elif isinstance(item, ItemStats):
+            self._reported.count(item)
+        elif isinstance(item, Event):
+            self._reported.hear(item)
         else:
             self._notice = "connection lost, trying again; the task is not affected"
 
@@ -178,7 +187,7 @@ class LiveView:
         parts: list[RenderableType] = [
             Text(line, _style(stream), no_wrap=True, overflow="ellipsis") for stream, line in self._lines.partial
         ]
-        parts += [Rule(style="dim"), self._meter.render(now, width)]
+        parts += [Rule(style="dim"), self._meter.render(now, width), *self._reported.render(width)]
         if self._asking:
             parts.append(_question())
         elif self._notice:
