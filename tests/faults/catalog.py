@@ -53,6 +53,11 @@ CATALOG: dict[str, Scenario] = {
     "kills": Scenario(_kills, 1000, "kill -9 of the daemon at any moment, under load"),
     **{name: Scenario(partial(_failpoint, name.partition(":")[2]), 100, "armed under load") for name in POINTS},
     "victims": Scenario(victims, 1000, "kill -9 of supervisors, main processes and members"),
+    "items": Scenario(
+        _tests("items", "test_items_kill9.py"),
+        1_000_000,
+        "events that work reports while daemon and writers are killed",
+    ),
     "hostile_trees": Scenario(
         _tests("hostile_trees", "test_hostile_trees.py"), 1000, "trees that do everything to survive a stop"
     ),
