@@ -44,8 +44,10 @@ LONG_COUNT = 1000
 FIRST_SECONDS = 0.05
 MOST_SECONDS = 1.0
 """Between two looks at a log."""
-NONE_SECONDS = 4.0
-"""Between two looks for a log where there is none."""
+FIRST_LOOKS_PER_SECOND = 1000
+"""Looks for a log where there is none, over all attempts; one costs 5 µs …"""
+NONE_SECONDS = (0.2, 4.0)
+"""… but each attempt is looked at neither more nor less often."""
 GROWTH = 1.5
 FINISH_SECONDS = 3.0
 """How long what an ended attempt left may hold up its end."""
@@ -166,7 +168,8 @@ class Ingest:
             if one.ticket != ticket or one.busy or one.dropped:
                 continue
             if one.offsets is None and not one.source.exists():
-                one.pause = min(one.pause * GROWTH, NONE_SECONDS)
+                shortest, longest = NONE_SECONDS
+                one.pause = min(one.pause * GROWTH, max(shortest, min(longest, len(self._logs) / FIRST_LOOKS_PER_SECOND)))
                 self._plan(one, one.pause)
                 continue
             one.busy = True
