@@ -26,6 +26,7 @@ from metercore._c.itemlog cimport (
     TM_ITEM_TEXT_BYTES,
     tm_item_record,
 )
+from metercore._c.report cimport TM_REPORT_BYTES
 from metercore.itemseries cimport (
     c_series_close,
     c_series_free,
@@ -147,11 +148,13 @@ cdef class ItemLog:
         cdef const char *name = NULL
         self.series.base = NULL
         self.series.directory = NULL
+        self.report = ""
         if directory is not None:
             # Made absolute now: the work may go elsewhere later.
             path = os.fsencode(os.path.abspath(directory))
             if b"\0" not in path:
                 name = path
+                self.report = os.path.join(os.path.dirname(os.fsdecode(path)), "report")
         if c_series_open(&self.series, name) != 0:
             raise MemoryError
 
@@ -165,6 +168,20 @@ cdef class ItemLog:
     @property
     def dropped_count(self):
         return self.series.dropped_all
+
+    cdef int c_put(self, tm_item_record *head, const c_Texts *texts) except -1:
+        if c_series_put(&self.series, head, texts):
+            return 0
+        # The log may never have room again, or this process no time: the report block was given its room at the start.
+        if self.report:
+            if os.path.isfile(self.report) and os.path.getsize(self.report) == TM_REPORT_BYTES:
+                from metercore.report import ReportBlock
+
+                self.block = ReportBlock(self.report)
+            self.report = ""
+        if self.block is not None:
+            self.block.drop()
+        return 0
 
     def item(self, item_id not None, int status, stage="", int32_t attempt=0, error="",
              worker="", int64_t size=0, metadata=None):
@@ -186,7 +203,7 @@ cdef class ItemLog:
         if metadata is not None:
             texts.metadata.data = entries
             texts.metadata.size = c_entries(metadata, entries)
-        c_series_put(&self.series, &head, &texts)
+        self.c_put(&head, &texts)
 
     def step(self, item_id not None, step, int type, stage="", int32_t attempt=0,
              error="", worker="", duration_seconds=None):
@@ -210,7 +227,7 @@ cdef class ItemLog:
         step = c_take(step, TM_ITEM_NAME_BYTES, &texts.step)
         error = c_take(error, TM_ITEM_ERROR_BYTES, &texts.error)
         c_nothing(&texts.metadata)
-        c_series_put(&self.series, &head, &texts)
+        self.c_put(&head, &texts)
 
     def message(self, int level, text):
         cdef tm_item_record head
@@ -227,7 +244,7 @@ cdef class ItemLog:
         c_nothing(&texts.step)
         c_nothing(&texts.metadata)
         text = c_take(str(text), TM_ITEM_TEXT_BYTES, &texts.error)
-        c_series_put(&self.series, &head, &texts)
+        self.c_put(&head, &texts)
 
     def close(self):
         c_series_close(&self.series)

@@ -20,6 +20,9 @@ class Report(NamedTuple):
 def parse_report(page: bytes) -> Report | None:
     """Parse a copy of a report block; None if it is none."""
 
+def dropped_event_count(page: bytes) -> int:
+    """Return how many events of the item log found no room, as a copy of a report block says; 0 if it is none."""
+
 def revise_report(
     page: bytes,
     *,
@@ -67,6 +70,8 @@ class ReportBlock:
         """Name what is being worked on, such as a file; cut at 500 bytes of UTF-8. Returns self."""
     def ready(self) -> Self:
         """Announce that initialisation is over (for tasks started with `announces_ready`). Returns self."""
+    def drop(self, n: int = 1) -> None:
+        """Count `n` events of the item log that found no room: this page has its room already, whatever the disk says."""
     def read(self) -> Report:
         """Return what the block says now."""
     def _take_lock(self) -> bool:

@@ -205,6 +205,13 @@ def parse_report(bytes page not None):
     )
 
 
+def dropped_event_count(bytes page not None):
+    cdef const char *raw = page
+    cdef const tm_report *block = <const tm_report *>raw
+    cdef c_Report counters
+    return c_clamp(block.dropped_events) if c_report_counters(raw, <size_t>len(page), &counters) else 0
+
+
 # ---------------------------------------------------------------------------------------------------------- writing
 
 
@@ -363,6 +370,9 @@ cdef class ReportBlock:
             c_fetch_add_i64(&self.page.custom[k].value, n, __ATOMIC_RELAXED)
             break
         c_unlock(self.page)
+
+    def drop(self, int64_t n=1):
+        c_fetch_add_i64(&self.page.dropped_events, n, __ATOMIC_RELAXED)
 
     cdef int c_write(self, bytes status, bytes object_) except -1:
         cdef uint32_t serial

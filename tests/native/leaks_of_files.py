@@ -13,7 +13,7 @@ from metercore.launch import Launcher
 from metercore.leftovers import kill_leftovers
 from metercore.meterpage import read_meter
 from metercore.paths import open_beneath
-from metercore.report import ReportBlock, parse_report, revise_report
+from metercore.report import ReportBlock, dropped_event_count, parse_report, revise_report
 from metercore.settle import settle_files
 from metercore.tariff import Tariff
 from tests.native.leak_cases import case, failing
@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 # ------------------------------------------------------------------------------------------- records and reports
 
 
-@case("report.ReportBlock", "report.parse_report", "report.revise_report")
+@case("report.ReportBlock", "report.parse_report", "report.revise_report", "report.dropped_event_count")
 def reports(directory: Path) -> None:
     block = ReportBlock(directory / "report")
     block.expect(2, 20)
@@ -34,6 +34,9 @@ def reports(directory: Path) -> None:
     block.read()
     parse_report((directory / "report").read_bytes())
     parse_report(b"")
+    block.drop()
+    dropped_event_count((directory / "report").read_bytes())
+    dropped_event_count(b"")
     page = revise_report(b"", total_count=3, completed_count=2, status="x", current_object="y", ready=True, custom={"rows": 1})
     revise_report(page, failed_count=1, custom={"rows": 1})
     for wrong in ({"completed_count": 2**62 - 1}, {"failed_size": -1}, {"custom": {"": 1}}):

@@ -45,7 +45,8 @@ struct tm_report {
     uint32_t writer_pid; /* the newest process that opened the block */
     uint32_t ready;      /* 1 = announced readiness */
     int64_t ready_realtime_ns;
-    char pad[96];
+    int64_t dropped_events; /* 32: of the item logs of all processes: what found no room there */
+    char pad[88];
     struct tm_report_counter total_count, completed_count, failed_count; /* offsets 128, 256, 384 */
     struct tm_report_counter total_size, completed_size, failed_size;    /* offsets 512, 640, 768 */
     uint32_t text_lock;   /* 896: pid of the owner, 0 = free */

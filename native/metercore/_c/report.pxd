@@ -33,6 +33,7 @@ cdef extern from "metercore/_c/report.h" nogil:
         uint32_t writer_pid
         uint32_t ready
         int64_t ready_realtime_ns
+        int64_t dropped_events
         tm_report_counter total_count
         tm_report_counter completed_count
         tm_report_counter failed_count

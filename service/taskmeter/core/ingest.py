@@ -266,6 +266,7 @@ class Ingest:
             await asyncio.wait([self._round])
         if one.offsets is None and not one.source.exists():
             self._drop(one)
+            await self._say_what_is_missing(one)
             return
         if self._closed:
             raise UnavailableError("the daemon stops", reason="DRAINING")
@@ -302,11 +303,12 @@ class Ingest:
     async def _say_what_is_missing(self, one: _Log) -> None:
         """Have a warning of the task say so if its log has holes."""
         entry = self._service.live.get(one.token)
-        if entry is None or not (one.dropped_count or one.bad_count):
+        dropped_count = max(one.dropped_count, one.source.dropped_count())
+        if entry is None or not (dropped_count or one.bad_count):
             return
         found = []
-        if one.dropped_count:
-            found.append(f"{one.dropped_count} events of its items and messages had no room on the disk")
+        if dropped_count:
+            found.append(f"{dropped_count} events of its items and messages had no room on the disk")
         if one.bad_count:
             found.append(f"its item log could not be read in {one.bad_count} places")
         task = entry.task

@@ -68,6 +68,9 @@ class ItemSource(Protocol):
     def exists(self) -> bool:
         """Tell whether there is one by now."""
 
+    def dropped_count(self) -> int:
+        """How many events found no room in the log, of all processes so far."""
+
     def open(self, offsets: Mapping[str, int]) -> ItemLog:
         """Go on reading at these offsets. Raises `OSError`."""
 

@@ -34,6 +34,9 @@ class Log:
     def exists(self) -> bool:
         return self.there
 
+    def dropped_count(self) -> int:
+        return 0
+
     def open(self, offsets: Mapping[str, int]) -> Log:
         self.done = self.taken = offsets.get("log", 0)
         self.closed = False
