@@ -22,11 +22,14 @@ cdef double c_percent(double cores, double allowed) noexcept nogil:
 
 
 cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noexcept nogil:
-    """Copy what readers see; a new version only if something visible changed, or after 10 s for the integrals alone."""
+    """Copy what readers see; a new version only if something visible changed, or after 10 s for the integrals alone.
+
+    A peak that was shown is in the account from then on.
+    """
     cdef c_Shown shown
     cdef c_EtaBand band
     cdef c_View *view = &slot.view
-    cdef const tm_meter *account = &slot.account
+    cdef tm_meter *account = &slot.account
     cdef double elapsed = max(<double>(now_ns - min(account.first_monotonic_ns, now_ns)), 1e6)
     cdef double average = min(<double>account.cpu_ns / elapsed, context.online_cores)
     cdef double now = slot.cores.now_cores
@@ -88,10 +91,9 @@ cdef void c_publish(c_Slot *slot, const c_Context *context, uint64_t now_ns) noe
     if c_epochs_now(&slot.recent_memory, now_ns, &recent):
         shown.recent_peak_memory_bytes = max(<uint64_t>recent, shown.memory_bytes)
     pthread_mutex_lock(&slot.view_lock)
-    # The average shrinks while a task idles; its peak must not shrink with it.
-    shown.peak_cpu_percent = max(
-        view.shown.peak_cpu_percent, c_percent(max(max(account.peak_cpu_cores, average), now), slot.allowed_cores)
-    )
+    # The average shrinks while a task idles; its peak must not shrink with it, nor with the next daemon.
+    account.peak_cpu_cores = max(account.peak_cpu_cores, min(max(average, now), slot.allowed_cores))
+    shown.peak_cpu_percent = max(view.shown.peak_cpu_percent, c_percent(account.peak_cpu_cores, slot.allowed_cores))
     if slot.rare != &c_NOTHING_RARE and not c_rare_own(&view.rare):
         shown.gpu_count = 0
         shown.text_serial = view.shown.text_serial  # it is copied once there is memory
