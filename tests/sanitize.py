@@ -27,6 +27,7 @@ LEFT_OUT = [
     "--ignore=tests/native/test_accuracy_cpu.py",
     "--ignore=tests/native/test_accuracy_duty.py",
     "--ignore=tests/native/test_accuracy_memory.py",
+    "--ignore=tests/native/test_accuracy_time.py",
     "--ignore=tests/native/test_bench_meter.py",
     "--deselect=tests/native/test_sampler_user.py::test_an_ordinary_user_meters_a_tree_of_their_own",
     "--deselect=tests/native/test_bpf.py::test_opening_sweeping_and_closing_leaks_nothing",  # freed memory stays
