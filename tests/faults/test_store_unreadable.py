@@ -45,7 +45,7 @@ def test_garbage_is_judged_whatever_it_ends_in(garbage: dict[str, Any]) -> None:
     detail = {"key": "", "retries_used": 0, "queued_time": 0.0, "incarnation": 1, "boot_id": "", "launch_time": 0.0}
     detail |= {"start_time": 0.0, "gone_time": 0.0, "pid": 0, "exit_code": 0, "exit_signal": 0, "exit_message": ""}
     detail |= {"stop": None, "unkillable": [], "earlier": {}, "tariff": {}}
-    row = ("t", "n", "e", b"", b"", 0.0, 0, 0, 0, 0, 0.0, 0, "{}", "{}", json.dumps(detail), "tk_1", None)
+    row = ("t", "n", "e", b"", b"", 0.0, 0, 0, 0, 0, 0.0, 0, "{}", "{}", json.dumps(detail), "tk_1", None, None, None)
     decode_task(row, lambda _: task_spec())
     with pytest.raises(UnreadableError, match="tk_1"):
         decode_task((*row[:14], json.dumps(detail | garbage), *row[15:]), lambda _: task_spec())
