@@ -75,7 +75,7 @@ def test_g10_calls_are_answered_while_a_client_abuses_the_protocol(
             most = max(most, anonymous_bytes(daemon.pid))
         assert abuser.stdout is not None
         count, hung_up_count = map(int, abuser.stdout.read().split())
-    p99 = sorted(times)[int(0.99 * len(times))]
+    p99 = sorted(times)[int(0.99 * (len(times) - 1))]  # of fewer than a hundred calls the longest is not that
     grown = most - before
     print(
         f"{name} at {address.partition(':')[0]}: {count} times, hung up {hung_up_count} times, {grown / 2**20:.1f} MB, "

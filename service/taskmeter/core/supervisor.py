@@ -100,7 +100,7 @@ async def reconcile(service: Service, entry: Entry, *, exit_code: int | None = N
     killed = await service.executor.kill_leftovers(task.token, task.attempt) if _is_orphaned(service, task, facts) else 0
     if facts.claimed and (facts.gone is not None or not facts.alive):
         await service.ingest.finish(task.token, task.attempt)  # what it reported comes before its end
-        task = entry.task
+    task = entry.task  # as it is after the waits
     steps, fields = _steps(service, task, facts, launched=entry.launched, killed=killed)
     if steps or fields:
         entry_task = await advance(service, task, steps, **fields)
