@@ -19,7 +19,7 @@ from tests.http2 import Raw, encode, headers_of, opening
 from tests.integration.helpers import end_of, start
 from tests.waiting import wait_until
 
-SECONDS = wanted_count(1) * 0.2
+SECONDS = wanted_count(1) * 0.4
 """How long each is done."""
 TASK_COUNT = 60
 UNARY_SECONDS = 0.1
@@ -75,7 +75,7 @@ def test_g10_calls_are_answered_while_a_client_abuses_the_protocol(
             most = max(most, anonymous_bytes(daemon.pid))
         assert abuser.stdout is not None
         count, hung_up_count = map(int, abuser.stdout.read().split())
-    p99 = sorted(times)[int(0.99 * (len(times) - 1))]  # of fewer than a hundred calls the longest is not that
+    p99 = sorted(times)[int(0.99 * len(times))]
     grown = most - before
     print(
         f"{name} at {address.partition(':')[0]}: {count} times, hung up {hung_up_count} times, {grown / 2**20:.1f} MB, "
