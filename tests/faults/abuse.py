@@ -37,6 +37,8 @@ MOST_CONNECTIONS = 4_000
 HUGE_BYTES = 64 << 20
 ALLOWED_BYTES = (4 << 20) - 1
 """One byte more would be refused by the length alone."""
+HOARDS = 32
+"""Connections that hoarded_calls opens, with BATCH calls each."""
 SEND_SECONDS = 0.2
 """Patience with a peer that does not take what is sent."""
 
@@ -231,7 +233,7 @@ def hoarded_calls(victim: Victim) -> None:
         raw.send(b"".join(opening(each, block) for each in raw.stream_ids(BATCH)), SEND_SECONDS)
         return raw
 
-    victim.hold(open_one, 32)
+    victim.hold(open_one, HOARDS)
 
 
 def closed_windows(victim: Victim) -> None:

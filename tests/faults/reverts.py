@@ -213,6 +213,14 @@ REVERTS = (
     ),
     Revert(
         "G9",
+        "a change is stored only if the task is what the change was made from",
+        "service/taskmeter/stores/sql/queries.sql",
+        "WHERE token = ? AND attempt = ? AND state = ?;",
+        "WHERE token = ? AND ? IS NOT NULL AND ? IS NOT NULL;",
+        "tests/unit/stores/test_stale.py::test_g9_a_task_moves_once_from_each_state",
+    ),
+    Revert(
+        "G9",
         "a process that ended before anybody looked has been RUNNING all the same",
         "service/taskmeter/core/supervisor.py",
         "if facts.started and state is State.STARTING:",
@@ -231,7 +239,7 @@ REVERTS = (
         "G10",
         "a stranger's call is refused by its headers, before its request has come",
         "service/taskmeter/rpc/methods.py",
-        "if not self.gate.knows(handler_call_details.invocation_metadata):",
+        "if refusal is not None:",
         "if False:",
         "tests/faults/test_http2_abuse.py::test_g10_a_stranger_is_refused_before_his_request_has_come",
     ),

@@ -32,6 +32,7 @@ def change_of(task: Task, steps: list[Step], *, spec: bytes | None = None) -> Ch
     Only the last event carries the task's status. Raises `IllegalTransitionError` for a step that the table does not have.
     """
     now = time.time()
+    found = task.attempt, task.state
     ended: Task | None = None
     moves: list[tuple[float, int, State, State, Outcome, str]] = []
     if spec is not None:
@@ -49,7 +50,7 @@ def change_of(task: Task, steps: list[Step], *, spec: bytes | None = None) -> Ch
         payload = StateChanged(before, after, outcome, reason, task if index == len(moves) else None)
         events.append(Event(task.token, at, attempt, task.tags, payload))
     attempt_row = task.ended or any(step.after is State.STARTING for step in steps)
-    return Change(task, tuple(events), spec=spec, attempt=attempt_row, ended=ended)
+    return Change(task, tuple(events), spec=spec, attempt=attempt_row, ended=ended, before=found)
 
 
 async def advance(service: Service, task: Task, steps: list[Step], **fields: Any) -> Task:

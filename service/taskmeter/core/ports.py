@@ -40,6 +40,8 @@ class Change(Struct, frozen=True, gc=False):
     """Write the attempt's own row too: at its launch and at its end."""
     ended: Task | None = None
     """The task as the attempt before `task`'s left it: that attempt's row is written."""
+    before: tuple[int, State] | None = None
+    """Attempt and state that the task must have in the store, or nothing is written; None = those of `task`."""
 
 
 class Block(Struct, frozen=True, gc=False):

@@ -54,13 +54,14 @@ class Gate:
             raise
         return caller
 
-    def knows(self, metadata: Sequence[tuple[str, Any]] | None) -> bool:
-        """Tell whether a call with these headers carries a key that is good."""
+    def refusal(self, metadata: Sequence[tuple[str, Any]] | None) -> TaskmeterError | None:
+        """Return why a call with these headers is nobody's; None if it carries a key that is good."""
         try:
             self._authenticator.holder(metadata)
-        except TaskmeterError:
-            return False
-        return True
+        except TaskmeterError as error:
+            error.__traceback__ = None  # whoever keeps it must not keep this call
+            return error
+        return None
 
     def holder(self, path: str, context: Context) -> Caller:
         """Return whose key the call carries, whatever it may do. Raises `AuthenticationError`."""

@@ -23,7 +23,7 @@ from taskmeter.rpc.auth import Caller
 from taskmeter.rpc.gate import Gate, tokens_named
 from taskmeter.rpc.open_calls import OpenCall
 from taskmeter.rpc.precedence import Precedence
-from taskmeter.rpc.status import abort
+from taskmeter.rpc.status import abort, turn_away
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Caller], Awaitable[Message | bytes]]
@@ -116,17 +116,16 @@ class Router(grpc.GenericRpcHandler):
         handler = self._handlers.get(path)
         if handler is None:
             return self._not_built if path.startswith(PACKAGE_PREFIX) else None
-        if not self.gate.knows(handler_call_details.invocation_metadata):
-            return self._stranger(path)  # before its request has come: what a stranger sends is not waited for, nor kept
+        refusal = self.gate.refusal(handler_call_details.invocation_metadata)
+        if refusal is not None:
+            return self._stranger(path, refusal)  # before its request has come: what a stranger sends is not waited for, nor kept
         self.precedence.expect(path)
         return handler
 
-    def _stranger(self, path: str) -> Any:
+    def _stranger(self, path: str, refusal: TaskmeterError) -> Any:
         async def refuse(_requests: Iterable[bytes], context: Context) -> None:
-            try:
-                self.gate.holder(path, context)
-            except TaskmeterError as error:
-                await abort(context, error)
+            self.gate.note(path, None, context.peer(), error=refusal)
+            turn_away(context, refusal)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 
@@ -135,7 +134,7 @@ class Router(grpc.GenericRpcHandler):
             self.gate.holder("", context)
             raise NotBuiltError("this method is not built yet")
         except TaskmeterError as error:
-            await abort(context, error)
+            turn_away(context, error)
 
     def _handler(self, path: str, descriptor: MethodDescriptor, request_class: type[Message], method: Method) -> Any:
         parse = request_class.FromString

@@ -14,7 +14,7 @@ import grpc
 
 from taskmeter.errors import LimitError
 from taskmeter.rpc.gate import Context, Gate
-from taskmeter.rpc.status import abort
+from taskmeter.rpc.status import turn_away
 
 MOST_UNFINISHED = 4
 """Calls without a key whose request has not come yet."""
@@ -42,7 +42,7 @@ class OpenMethods(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         found = (each.service(handler_call_details) for each in self._handlers)
         handler: Any = next((each for each in found if each is not None), None)
-        if handler is None or self._gate.knows(handler_call_details.invocation_metadata):
+        if handler is None or self._gate.refusal(handler_call_details.invocation_metadata) is None:
             return handler
         task = asyncio.current_task()  # of this call, from its headers to its status
         if task is None or len(self._unfinished) >= MOST_UNFINISHED or len(self._strangers) >= MOST_STRANGERS:
@@ -72,7 +72,7 @@ class OpenMethods(grpc.GenericRpcHandler):
         self._unfinished.discard(task)
 
     async def _refuse(self, _requests: Iterable[bytes], context: Context) -> None:
-        await abort(
+        turn_away(
             context,
             LimitError(
                 "too many calls without a key are under way here",

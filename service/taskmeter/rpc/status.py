@@ -8,7 +8,7 @@ import logging
 import math
 import secrets
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NoReturn
 
 import grpc
@@ -97,6 +97,25 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
         if task is not None:
             task.add_done_callback(partial(_untie, aborted))
         raise
+
+
+def turn_away(context: grpc.aio.ServicerContext[Any, Any], error: TaskmeterError) -> None:
+    """Have a call whose answer is a stream, and has not begun, end with the status of `error` when its handler returns.
+
+    As `abort`, in a third of its time: whoever has no key may ask for this as often as he likes, and others wait behind him.
+    """
+    context.set_code(getattr(grpc.StatusCode, error.code))
+    context.set_details(error.message)
+    context.set_trailing_metadata(_plain_details(error.code, error.reason, error.message, error.hint, error.retry_after_seconds))
+
+
+@lru_cache(maxsize=32)
+def _plain_details(
+    code: str, reason: str, message: str, hint: str, retry_after_seconds: float | None
+) -> tuple[tuple[str, bytes]]:
+    error = TaskmeterError(message, reason=reason, hint=hint, retry_after_seconds=retry_after_seconds)
+    error.code = code
+    return ((DETAILS_KEY, rpc_status(error).SerializeToString()),)
 
 
 def _untie(aborted: BaseException, _task: object) -> None:

@@ -29,6 +29,7 @@ from taskmeter.model.queue import Queue
 from taskmeter.model.task import Task
 from taskmeter.stores.ballast import Ballast
 from taskmeter.stores.damage import DAMAGE, Damage, DamagedStoreError, looks_cut
+from taskmeter.stores.decided import decided, fail, finish
 from taskmeter.stores.failure import Failure, describe, kind_of, reads
 from taskmeter.stores.items import Reported, SqliteItems, reported_in
 from taskmeter.stores.migrate import migrate
@@ -36,6 +37,7 @@ from taskmeter.stores.queries import load_queries
 from taskmeter.stores.record import TaskRecords
 from taskmeter.stores.rows import UnreadableError, attempt_row, decode_task, encode_map, insert_row, update_row
 from taskmeter.stores.schedules import SqliteSchedules
+from taskmeter.stores.stale import StaleChangeError, found_in, refused
 from taskmeter.stores.upkeep import SqliteUpkeep
 from taskmeter.stores.where import where_of
 
@@ -195,12 +197,12 @@ class SqliteStore:
     async def commit(self, changes: Sequence[Change]) -> Committed:
         future: asyncio.Future[Committed] = self._usable_loop().create_future()
         self._jobs.put(_Job(changes, future))
-        return await asyncio.shield(future)
+        return await decided(future)
 
     async def ingest(self, intake: Intake) -> Ingested:
         future: asyncio.Future[Ingested] = self._usable_loop().create_future()
         self._jobs.put(_Batch(intake, future))
-        return await asyncio.shield(future)
+        return await decided(future)
 
     async def put_queue(self, queue: Queue) -> None:
         values = (queue.tenant, queue.name, queue.max_running, queue.max_waiting, int(queue.paused), queue.create_time)
@@ -213,7 +215,7 @@ class SqliteStore:
         """Call `run` on the writer thread, in a transaction of its own. Raises what `commit` raises."""
         future: asyncio.Future[Any] = self._usable_loop().create_future()
         self._jobs.put(_Work(run, future))
-        return await asyncio.shield(future)
+        return await decided(future)
 
     def _usable_loop(self) -> asyncio.AbstractEventLoop:
         if self._broken:
@@ -259,12 +261,12 @@ class SqliteStore:
             system_errno = self._writing.system_errno
             if self._went_through(head):
                 log.error("store: %s; but the transaction is on disk", describe(error))
-                self._loop.call_soon_threadsafe(_finish, work.future, result)
+                self._loop.call_soon_threadsafe(finish, work.future, result)
                 return
             failure = self._failed(head, error, system_errno)
-            self._loop.call_soon_threadsafe(_fail, [work], failure)
+            self._loop.call_soon_threadsafe(fail, [work.future], failure)
         else:
-            self._loop.call_soon_threadsafe(_finish, work.future, result)
+            self._loop.call_soon_threadsafe(finish, work.future, result)
 
     def _find_room(self) -> bool:
         """Take the ballast again if the disk has room; tells whether new tasks may be accepted."""
@@ -285,10 +287,12 @@ class SqliteStore:
     def _write(self, batch: list[_Job | _Batch], *, second: bool = False) -> None:
         assert self._loop is not None
         if self._broken:
-            self._loop.call_soon_threadsafe(_fail, batch, UnavailableError(self._broken, reason="STORE_UNAVAILABLE"))
+            self._loop.call_soon_threadsafe(
+                fail, [job.future for job in batch], UnavailableError(self._broken, reason="STORE_UNAVAILABLE")
+            )
             return
         if self._ballast.released and any(job.starts for job in batch) and not self._find_room():
-            self._loop.call_soon_threadsafe(_fail, [job for job in batch if job.starts], _disk_full())
+            self._loop.call_soon_threadsafe(fail, [job.future for job in batch if job.starts], _disk_full())
             batch = [job for job in batch if not job.starts]
             if not batch:
                 return
@@ -315,7 +319,8 @@ class SqliteStore:
         except ONE_TO_BLAME as error:
             self._roll_back(head)
             if len(batch) == 1:
-                self._loop.call_soon_threadsafe(_fail, batch, self._translate(error))
+                failure = self._stale(error.change) if isinstance(error, StaleChangeError) else self._translate(error)
+                self._loop.call_soon_threadsafe(fail, [job.future for job in batch], failure)
                 return
             for job in batch:  # one bad change must not take the others with it
                 self._write([job])
@@ -329,9 +334,19 @@ class SqliteStore:
             if isinstance(failure, LimitError) and not second and self._make_room():
                 self._write(batch, second=True)
             else:
-                self._loop.call_soon_threadsafe(_fail, batch, failure)
+                self._loop.call_soon_threadsafe(fail, [job.future for job in batch], failure)
         else:
             self._loop.call_soon_threadsafe(self._deliver, batch, results, self._written_head)
+
+    def _stale(self, change: Change) -> TaskmeterError:
+        """Have memory take over what a task is that was changed as what it is not; return what to answer."""
+        assert self._loop is not None
+        rows = self._writing.execute(self._queries["get_task"], (change.task.token,)).fetchall()
+        stored = decode_task(rows[0], self._codec.decode_spec) if rows else None
+        if stored is not None:
+            result: Committed = [(stored, None)]
+            self._loop.call_soon_threadsafe(self._listener, result)
+        return refused(change, stored)
 
     def _went_through(self, head: int) -> bool:
         """Whether a transaction that began at `head` and ended in an error is committed all the same.
@@ -382,7 +397,9 @@ class SqliteStore:
         if change.spec is not None:
             execute(queries["put_task"], insert_row(task, change.spec))
         else:
-            execute(queries["set_task"], update_row(task))
+            execute(queries["set_task"], (*update_row(task), *found_in(change)))
+            if not self._writing.changes():
+                raise StaleChangeError(change)
         if change.ended is not None and change.ended.incarnation:
             execute(queries["put_attempt"], attempt_row(change.ended))
         if task.incarnation and change.attempt:
@@ -420,7 +437,7 @@ class SqliteStore:
                 self._ingest_listener(result)
             else:
                 self._listener(result)
-            _finish(future, result)
+            finish(future, result)
 
     def _failed(self, head: int, error: Exception, system_errno: int = 0) -> TaskmeterError:
         """Undo the transaction that `error` ended, and return what to answer."""
@@ -572,17 +589,6 @@ def _long_enough(from_seq: int, most_bytes: int, cursor: apsw.Cursor) -> list[An
         if 0 < most_bytes <= size_bytes:
             break
     return rows
-
-
-def _fail(batch: Sequence[_Job | _Batch | _Work], error: TaskmeterError) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
-
-
-def _finish(future: asyncio.Future[Any], result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
 
 
 def _disk_full() -> LimitError:

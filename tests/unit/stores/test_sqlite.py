@@ -28,6 +28,8 @@ USAGE = Usage(
     Progress(completed_count=3, status="näher", custom={"pages": 4}),
 )
 
+ENDS = [Step(State.STOPPING, "it is to end"), Step(State.COMPLETED, "end")]
+
 
 def some_task(name: str = "n", **fields: object) -> Task:
     now = time.time()
@@ -51,17 +53,17 @@ async def test_what_was_committed_is_read_back_equal_in_every_field(store: Sqlit
     task = some_task(idempotency_key="key", earlier=Integrals(5, 6), metadata={"m": "ö"}, priority=-3, target=Target(7, 8, "b"))
     await store.commit([acceptance(task)])
     ended = replace(
-        task, state=State.STOPPING, outcome=Outcome.SIGNALED, incarnation=2**62, boot_id="b", launch_time=1.5, start_time=2.5,
+        task, outcome=Outcome.SIGNALED, incarnation=2**62, boot_id="b", launch_time=1.5, start_time=2.5,
         end_time=3.5, gone_time=4.5, pid=77, exit_code=-9, exit_signal=9, exit_message="killed by SIGKILL",
         stop=StopOrder(Cause.CANCEL, 3.0, 10.0, "why", 2), usage=USAGE, unkillable_pids=(4, 5),
     )  # fmt: skip
-    [(committed, block)] = await store.commit([change_of(ended, [Step(State.COMPLETED, "end")])])
-    assert block is not None and (block.first_seq, block.last_seq) == (2, 2)
-    assert committed == replace(ended, state=State.COMPLETED, seq=2)
+    [(committed, block)] = await store.commit([change_of(ended, ENDS)])
+    assert block is not None and (block.first_seq, block.last_seq) == (2, 3)
+    assert committed == replace(ended, state=State.COMPLETED, seq=3)
     assert store.load(task.token) == committed
     again = SqliteStore(tmp_path / "t.db", ProtoCodec())
     assert again.load(task.token) == committed
-    assert (again.store_id, again.head_seq) == (store.store_id, 2)
+    assert (again.store_id, again.head_seq) == (store.store_id, 3)
     await again.close()
 
 
@@ -119,8 +121,7 @@ async def test_the_outcome_decides_whether_the_idempotency_key_is_held(store: Sq
     await store.commit([acceptance(task)])
     found = store.find_key(task.tenant, "k")
     assert found is not None and found.token == task.token
-    stopping = replace(task, state=State.STOPPING, outcome=outcome)
-    await store.commit([change_of(stopping, [Step(State.COMPLETED, "end")])])
+    await store.commit([change_of(replace(task, outcome=outcome), ENDS)])
     assert (store.find_key(task.tenant, "k") is not None) is held
     loaded = store.load(task.token)
     assert loaded is not None and loaded.idempotency_key == "k"

@@ -6,7 +6,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: set_task
 UPDATE tasks SET idempotency_key = ?, priority = ?, state = ?, outcome = ?, attempt = ?, end_time = ?,
                  seq = max(seq, ?), tags = ?, metadata = ?, detail = ?
-WHERE token = ?;
+WHERE token = ? AND attempt = ? AND state = ?;
 
 -- name: set_spec
 UPDATE tasks SET spec = ? WHERE token = ?;
