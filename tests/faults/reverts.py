@@ -80,7 +80,7 @@ REVERTS = (
         "G2",
         "a key in use stays reserved while its first submit is being stored",
         "service/taskmeter/core/start_task.py",
-        "async with key.lock:",
+        "async with service.key_locks.hold((tenant, idempotency_key)):",
         "if True:",
         "tests/integration/test_start_task.py::test_the_same_idempotency_key_gives_the_same_task_even_at_the_same_moment",
     ),
@@ -218,6 +218,14 @@ REVERTS = (
         "WHERE token = ? AND attempt = ? AND state = ?;",
         "WHERE token = ? AND ? IS NOT NULL AND ? IS NOT NULL;",
         "tests/unit/stores/test_stale.py::test_g9_a_task_moves_once_from_each_state",
+    ),
+    Revert(
+        "G9",
+        "whoever retries an ended task holds the lock of those who change its tags",
+        "service/taskmeter/core/retry_task.py",
+        "async with service.ended_locks.hold(token):",
+        "if True:",
+        "tests/integration/test_retries.py::test_g9_a_change_of_tags_beside_a_retry_does_not_take_the_task_back",
     ),
     Revert(
         "G9",

@@ -13,6 +13,8 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ FAILED, SUCCEEDED = task_pb2.TASK_OUTCOME_FAILED, task_pb2.TASK_OUTCOME_SUCCEEDE
 CANCELLED, LOST = task_pb2.TASK_OUTCOME_CANCELLED, task_pb2.TASK_OUTCOME_LOST
 NONE, RUNNING, STOPPING = task_pb2.TASK_STATE_NONE, task_pb2.TASK_STATE_RUNNING, task_pb2.TASK_STATE_STOPPING
 LONG = {"max_retries": 3, "delay_seconds": 3600}
+CHANGES = 6
+"""At the same moment."""
 
 
 def wait_for_retry(calls: Any, token: str, attempt: int = 1) -> task_pb2.TaskStatus:
@@ -55,7 +59,7 @@ def endings(calls: Any, token: str) -> list[tuple[int, int, int]]:
     found = []
     for event in events(calls, token):
         changed = event.state_changed
-        if changed.reason != "accepted":
+        if event.HasField("state_changed") and changed.reason != "accepted":
             assert State(changed.to_state) in LEGAL[State(changed.from_state)], event
         if changed.outcome:
             assert changed.to_state in (NONE, task_pb2.TASK_STATE_COMPLETED, task_pb2.TASK_STATE_CANCELLED), event
@@ -326,3 +330,21 @@ def test_a_retry_that_waits_counts_for_the_bounds_of_its_queue_and_is_listed_the
     daemon.calls.Terminate(token=first)
     assert (listed(), daemon.calls.GetServerInfo().waiting_count) == (0, 0)
     assert end_of(daemon.calls, start(daemon.calls, "true", queue="small")).outcome == SUCCEEDED
+
+
+@pytest.mark.guarantee("G9")
+def test_g9_a_change_of_tags_beside_a_retry_does_not_take_the_task_back(daemon: Daemon) -> None:
+    """Whoever changes an ended task has read it before the retry was stored, and may be stored after it."""
+    calls = daemon.calls
+
+    def change(token: str, number: int) -> None:
+        calls.UpdateTask(token=token, set_metadata={f"of {number}": "1"}) if number else calls.RetryTask(token=token)
+
+    with ThreadPoolExecutor(CHANGES) as pool:
+        for _ in range(20):
+            token = start(calls, "false")
+            end_of(calls, token)
+            list(pool.map(partial(change, token), range(CHANGES)))
+            status = end_of(calls, token)
+            assert (status.attempt, len(status.metadata)) == (1, CHANGES - 1)
+            assert endings(calls, token) == [(0, State.COMPLETED, FAILED), (1, State.COMPLETED, FAILED)]

@@ -32,8 +32,7 @@ async def keep_record(service: Service, token: str, tenant: str) -> None:
 
     A failure is logged, not raised: what was asked for is in the database. Raises `NotFoundError` if the task was deleted.
     """
-    entry = service.live.get(token)
-    async with entry.lock if entry else service.records_lock:
+    async with service.change(token) as entry:
         await write_record(service, entry.task if entry else service.find(token, tenant))
 
 

@@ -54,7 +54,7 @@ async def launch(service: Service, entry: Entry) -> None:
         service.call_later(RETRY_SECONDS, _launch_again, service, entry)
         return
     except OSError as error:
-        await settle_unstarted(service, entry, f"the supervisor could not be started: {error.strerror or error}")
+        await settle_unstarted(service, entry, task.attempt, f"the supervisor could not be started: {error.strerror or error}")
         return
     async with entry.lock:
         if entry.task.attempt != task.attempt:  # it has ended meanwhile, and another one began

@@ -62,8 +62,7 @@ def _stale(service: Service) -> Iterator[_Stale]:
 async def _replace(service: Service, stale: _Stale, spec: TaskSpec) -> bool:
     """Write row and record; the row is as good as the record, so either may be written first."""
     encoded = service.codec.encode_spec(spec)
-    entry = service.live.get(stale.token)
-    async with entry.lock if entry is not None else service.records_lock:
+    async with service.change(stale.token) as entry:
         task = entry.task if entry is not None else service.find(stale.token, stale.task.tenant)
         await service.store.commit([Change(task.evolve(spec=spec), (), new_spec=encoded)])
         found = recorded(task) if stale.attempt == task.attempt else stale.task  # it may have been changed since it was read

@@ -23,19 +23,27 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool,
     Raises what `check_retry` raises; `UnavailableError` DRAINING, `LimitError`; and with `as_new` what `start_task` does.
     """
     task = service.find(token, tenant)
-    check_retry(service, task, as_new=as_new)
+    check_retry(service, task, as_new=as_new)  # before it waits for anybody
     if as_new:
         made, _ = await start_task(service, copy_of(service, task), tenant, token=new_token)
         return made
     if service.draining:
         raise UnavailableError("the daemon is draining and accepts no new work", reason="DRAINING")
+    async with service.ended_locks.hold(token):
+        task = service.find(token, tenant)
+        check_retry(service, task, as_new=False)
+        await _begin_again(service, task)
+    return token
+
+
+async def _begin_again(service: Service, task: Task) -> None:
+    token = task.token
     fields = fields_of_next_attempt(task)
     service.retrying.add(token)
     service.scheduler.hold(task)  # its queue has one more from now on, and stays
     try:
         await prepare(service, task.evolve(state=State.NONE, **fields), service.codec.encode_spec(task.spec))
-        step = Step(State.NONE, "retry", fields)
-        await service.store.commit([change_of(task, [step])])
+        await service.store.commit([change_of(task, [Step(State.NONE, "retry", fields)])])
     except BaseException:
         service.scheduler.remove(token)
         _unprepare(service, token, task.attempt + 1)
@@ -45,7 +53,6 @@ async def retry_task(service: Service, token: str, tenant: str, *, as_new: bool,
     entry = service.live[token]
     service.scheduler.enqueue(entry.task)
     service.pump()
-    return token
 
 
 def check_retry(service: Service, task: Task, *, as_new: bool) -> None:

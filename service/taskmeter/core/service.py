@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from taskmeter.core.hub import Hub
 from taskmeter.core.ingest import Ingest
+from taskmeter.core.named_locks import NamedLocks
 from taskmeter.core.ports import Block, Codec, Executor, Ingested, Meter, MeterSource, Sealer, Store
 from taskmeter.core.quotas import QuotaGate
 from taskmeter.core.scheduler import Scheduler
@@ -64,13 +66,6 @@ class Entry(Struct, eq=False):
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
 
-class ReservedKey(Struct, eq=False):
-    """An idempotency key that is being looked up or used right now, by this many calls, one after the other."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    user_count: int = 0
-
-
 class Service:
     """Live tasks, the hub, the scheduler and the ports."""
 
@@ -99,14 +94,14 @@ class Service:
         """If set, where definitions of queues are kept besides the store."""
         self.schedule_file: SideFile[Schedule] | None = None
         """And schedules."""
-        self.records_lock = asyncio.Lock()
-        """Held while the record of an ended task is written; that of a live one belongs to its entry's lock."""
+        self.ended_locks, self.key_locks = NamedLocks(), NamedLocks()
+        """By token, held by whoever changes an ended task or writes its record; of a live one it is its entry's lock. And by tenant
+        and idempotency key, held while one is looked up or used."""
         self.due_timer: asyncio.TimerHandle | None = None
         """When the next waiting task becomes due; see core/launch.py."""
         self.hub, self.ingest = Hub(store), Ingest(self)
         self.quotas = QuotaGate(executor.sizes)
         self.live: dict[str, Entry] = {}
-        self.reserved_keys: dict[tuple[str, str], ReservedKey] = {}
         self.retrying: set[str] = set()
         self.not_due: set[str] = set()
         """Tasks in NONE that have no place in the queue's order yet: their wait for the next attempt is not over. They count for
@@ -178,6 +173,16 @@ class Service:
         if task is None or task.tenant != tenant:
             raise NotFoundError("there is no task with this token")
         return task
+
+    @asynccontextmanager
+    async def change(self, token: str) -> AsyncIterator[Entry | None]:
+        """Hold the lock of a task, live or ended, as it is once that is held; yield its entry, None of an ended one."""
+        while True:
+            entry = self.live.get(token)
+            async with entry.lock if entry is not None else self.ended_locks.hold(token):
+                if self.live.get(token) is entry:  # else it has ended meanwhile, or is to run again
+                    yield entry
+                    return
 
     def tenant_of(self, token: str) -> str | None:
         """Return whose task it is; None if there is none."""

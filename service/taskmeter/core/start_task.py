@@ -14,7 +14,7 @@ from taskmeter.core.find_queue import check_room
 from taskmeter.core.launch import launch, starting
 from taskmeter.core.lifecycle import change_of
 from taskmeter.core.secrets import is_hash_of, seal, spec_hash, unseal
-from taskmeter.core.service import ReservedKey, Service
+from taskmeter.core.service import Service
 from taskmeter.errors import ConflictError, InvalidArgumentError, LimitError, UnavailableError
 from taskmeter.model.ids import new_token
 from taskmeter.model.key import NO_QUOTAS, Quotas
@@ -47,25 +47,18 @@ async def start_task(
     if not idempotency_key:
         async with service.quotas.one_more(service, tenant, quotas):
             return await _accept(service, spec, encoded, tenant, "", token or new_token()), False
-    key = service.reserved_keys.setdefault((tenant, idempotency_key), ReservedKey())
-    key.user_count += 1
-    try:
-        async with key.lock:
-            holder = service.store.find_key(tenant, idempotency_key)
-            if holder is None:
-                async with service.quotas.one_more(service, tenant, quotas):
-                    return await _accept(service, spec, encoded, tenant, idempotency_key, new_token()), False
-            if not is_hash_of(service, holder.spec_hash, encoded):
-                raise ConflictError(
-                    "this idempotency key was used with another spec",
-                    metadata={"token": holder.token},
-                    hint="use a new key for new work",
-                )
-            return holder.token, True
-    finally:
-        key.user_count -= 1
-        if not key.user_count:
-            service.reserved_keys.pop((tenant, idempotency_key), None)
+    async with service.key_locks.hold((tenant, idempotency_key)):
+        holder = service.store.find_key(tenant, idempotency_key)
+        if holder is None:
+            async with service.quotas.one_more(service, tenant, quotas):
+                return await _accept(service, spec, encoded, tenant, idempotency_key, new_token()), False
+        if not is_hash_of(service, holder.spec_hash, encoded):
+            raise ConflictError(
+                "this idempotency key was used with another spec",
+                metadata={"token": holder.token},
+                hint="use a new key for new work",
+            )
+        return holder.token, True
 
 
 def _tariff(service: Service, spec: TaskSpec) -> Tariff:

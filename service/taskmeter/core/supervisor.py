@@ -270,10 +270,12 @@ def _final(service: Service, task: Task, facts: Facts) -> dict[str, Any]:
     return {"usage": usage, "gone_time": gone.time, "unkillable_pids": ()}
 
 
-async def settle_unstarted(service: Service, entry: Entry, message: str) -> None:
-    """End a task in STARTING whose supervisor could not be spawned at all."""
+async def settle_unstarted(service: Service, entry: Entry, attempt: int, message: str) -> None:
+    """End an attempt in STARTING whose supervisor could not be spawned at all, unless its end was seen meanwhile."""
     async with entry.lock:
         task = entry.task
+        if task.attempt != attempt or task.state is not State.STARTING:
+            return
         stopped = task.stop is not None
         outcome = OUTCOME_OF_CAUSE[task.stop.cause] if task.stop else Outcome.FAILED_TO_START
         now = time.time()

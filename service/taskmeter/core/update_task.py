@@ -30,13 +30,10 @@ async def update_task(
     priority: int | None,
 ) -> None:
     """Merge, delete or replace. Raises `PreconditionError` for a priority on a task that does not wait any more."""
-    task = service.find(token, tenant)
-    entry = service.live.get(token)
-    if entry is None:
+    service.find(token, tenant)
+    async with service.change(token):
+        task = service.find(token, tenant)
         await _update(service, task, set_metadata, delete_metadata, replace_metadata, set_tags, delete_tags, priority)
-    else:
-        async with entry.lock:
-            await _update(service, entry.task, set_metadata, delete_metadata, replace_metadata, set_tags, delete_tags, priority)
     with suppress(NotFoundError):  # deleted meanwhile
         await keep_record(service, token, tenant)
 
