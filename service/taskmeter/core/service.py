@@ -95,8 +95,8 @@ class Service:
         self.schedule_file: SideFile[Schedule] | None = None
         """And schedules."""
         self.ended_locks, self.key_locks = NamedLocks(), NamedLocks()
-        """By token, held by whoever changes an ended task or writes its record; of a live one it is its entry's lock. And by tenant
-        and idempotency key, held while one is looked up or used."""
+        """By token, held by whoever changes an ended task or writes its record; of a live one it is its entry's lock. And by
+        tenant and idempotency key, held while one is looked up or used."""
         self.due_timer: asyncio.TimerHandle | None = None
         """When the next waiting task becomes due; see core/launch.py."""
         self.hub, self.ingest = Hub(store), Ingest(self)
