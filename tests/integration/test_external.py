@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -10,12 +11,14 @@ import pytest
 
 from taskmeter.client import reports
 from taskmeter.client.sync import SyncClient
+from taskmeter.stores.stale import REFUSED
 from taskmeter.v1 import task_pb2, usage_pb2
-from tests.daemon import Daemon
+from tests.daemon import Daemon, clean_environment
 from tests.integration.helpers import end_of, events, failure_of, moves, start, status_of, wait_for_state
-from tests.integration.test_report_progress import refused, report
+from tests.integration.test_report_progress import Open, refused, report
 from tests.waiting import wait_until
 
+ROUND_TRIPS = 20
 WHOLE_LIFE = [(0, 0), (0, 1), (1, 2), (2, 3), (3, 4)]
 
 
@@ -225,3 +228,29 @@ def test_the_client_announces_it_and_its_key_is_in_no_repr(shared_daemon: Daemon
         reporter.report_progress(started.token, exit_code=0)
         reporter.close()
         assert client.wait_task(started.token).completed_count == 2
+
+
+@pytest.mark.guarantee("G9")
+def test_g9_a_reporter_that_hangs_up_while_its_end_is_stored_has_ended_all_the_same() -> None:
+    """Its call is given up in the middle of the commit; a stop that comes then must not move the task as it was before."""
+    with Daemon() as daemon:
+        daemon.stop()
+        daemon.env = clean_environment(TASKMETER_FAILPOINTS="submit.before_commit=sleep(1500)*1+1")
+        daemon.start()
+        token, key = begin(daemon)
+        report(daemon, token, {"add_completed_count": 1}, key=key)
+        with ThreadPoolExecutor(2) as pool:
+            other = pool.submit(start, daemon.calls, "true")  # the writer takes its time for this one
+            wait_until(lambda: "failpoint submit.before_commit" in daemon.log(), "the writer waits")
+            last = Open(daemon, token, key)
+            last.feed.send(exit_code=0)
+            for _ in range(ROUND_TRIPS):  # until it waits for the writer
+                daemon.calls.GetServerInfo()
+            last.call.cancel()
+            failure = failure_of(daemon.calls.Terminate, token=token)
+            last.feed.end()
+            other.result()
+        assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TASK_ENDED")
+        assert end_of(daemon.calls, token).outcome == task_pb2.TASK_OUTCOME_SUCCEEDED
+        assert moves(daemon.calls, token) == [*WHOLE_LIFE, (4, 5)]
+        assert REFUSED not in daemon.log()
