@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
-from importlib.resources import files
 
 import apsw
 
 from taskmeter.errors import UnavailableError
 from taskmeter.stores.damage import DamagedStoreError
+from taskmeter.stores.queries import SQL
 
 
 def migrations() -> list[tuple[int, str]]:
     """Return (number, SQL) of every migration, in order."""
     found = []
-    for entry in files("taskmeter.stores").joinpath("sql").iterdir():
+    for entry in SQL.iterdir():
         match = re.fullmatch(r"(\d{4})_\w+\.sql", entry.name)
         if match:
             found.append((int(match[1]), entry.read_text(encoding="utf-8")))
