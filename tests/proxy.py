@@ -38,6 +38,17 @@ class Slow:
             yield data[start : start + self._piece_bytes], 0.1
 
 
+class Late:
+    """Everything after a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def pieces(self, data: bytes) -> Iterator[tuple[bytes, float]]:
+        yield b"", self._seconds
+        yield data, 0.0
+
+
 class Bytewise:
     """Each byte by itself."""
 

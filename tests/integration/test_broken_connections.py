@@ -14,7 +14,7 @@ import pytest
 
 from taskmeter import Client, SyncClient, errors
 from tests.daemon import Daemon
-from tests.proxy import Bytewise, Pace, Proxy, Slow, Whole
+from tests.proxy import Bytewise, Late, Pace, Proxy, Slow, Whole
 from tests.waiting import wait_until
 
 UPDATES = 24
@@ -23,6 +23,7 @@ SILENT_SECONDS = 0.1
 NOTICED_SECONDS = 2.3 + 10.0
 """gRPC itself notices a dead connection after 25 s only."""
 CALL_SECONDS = 0.5
+FAR_SECONDS = 0.15
 PACES: list[Pace] = [Whole(), Slow(6_000), Bytewise()]
 FAULTS: dict[str, Callable[[Proxy], None]] = {
     "cut": Proxy.cut,
@@ -277,3 +278,15 @@ def test_one_client_has_more_streams_than_one_connection_takes(daemon_of_module:
         assert all(next(each).resume_token for each in streams)
         for each in streams:
             each.close()  # type: ignore[attr-defined]
+
+
+def test_a_daemon_far_away_is_reached_at_the_first_try(daemon_of_module: Daemon, make_proxy: Callable[..., Proxy]) -> None:
+    """It takes its time before its first bytes, as on a slow link with TLS, or when a thousand others connect to it."""
+    with SyncClient(make_proxy(Late(FAR_SECONDS)).target, key=daemon_of_module.key) as far:
+        assert far.server_info().pid == daemon_of_module.pid
+
+    async def ask() -> int:
+        async with Client(make_proxy(Late(FAR_SECONDS)).target, key=daemon_of_module.key) as client:
+            return (await client.server_info()).pid
+
+    assert asyncio.run(ask()) == daemon_of_module.pid
