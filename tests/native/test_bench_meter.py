@@ -21,14 +21,14 @@ COMMAND = [sys.executable, "-m", "bench.meter"]
 def members_in(session: int) -> list[int]:
     """Pids of the herd's processes in a session."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
-            text = stat.read_text()
+            text = Path(f"/proc/{pid}/stat").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
         fields = text.rpartition(")")[2].split()
         if "(herd-member)" in text and int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(stat.parent.name))
+            found.append(pid)
     return found
 
 

@@ -37,6 +37,8 @@ class Trash:
 
     def delete_named(self, names: Iterable[str]) -> None:
         """Delete for good. May take long: not for the loop's thread."""
+        import shutil  # noqa: F401, PLC0415  # a start calls this without names, too: later no descriptor may be left to load it
+
         for name in names:
             self.delete(self._directory / name)
 
