@@ -28,8 +28,8 @@ UNARY_SECONDS = 0.1
 SLACK_SECONDS = 1.0
 KEY_HOLDER_SLACK_SECONDS = 3.0
 """Whoever has a key may begin thousands of calls at once, and those of others come after them."""
-REFUSED_PER_CALL = 3
-"""A call that is refused costs others no more than a third of a call that is answered: so long may thousands at once take."""
+REFUSED_PER_CALL = 2
+"""A call that is refused costs others no more than half of a call that is answered: so long may thousands at once take."""
 CALM_COUNT = 200
 CALL_SECONDS = 10.0
 REFUSED_SECONDS = 5.0
