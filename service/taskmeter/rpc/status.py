@@ -102,7 +102,8 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
 def turn_away(context: grpc.aio.ServicerContext[Any, Any], error: TaskmeterError) -> None:
     """Have a call whose answer is a stream, and has not begun, end with the status of `error` when its handler returns.
 
-    As `abort`, in a third of its time: whoever has no key may ask for this as often as he likes, and others wait behind him.
+    As `abort`, but cheap, with no exception and details that are encoded once: whoever has no key may ask for this as often as he
+    likes, and others wait behind him.
     """
     context.set_code(getattr(grpc.StatusCode, error.code))
     context.set_details(error.message)
