@@ -341,8 +341,11 @@ class SqliteStore:
     def _stale(self, change: Change) -> TaskmeterError:
         """Have memory take over what a task is that was changed as what it is not; return what to answer."""
         assert self._loop is not None
-        rows = self._writing.execute(self._queries["get_task"], (change.task.token,)).fetchall()
-        stored = decode_task(rows[0], self._codec.decode_spec) if rows else None
+        try:
+            rows = self._writing.execute(self._queries["get_task"], (change.task.token,)).fetchall()
+            stored = decode_task(rows[0], self._codec.decode_spec) if rows else None
+        except Exception as error:  # noqa: BLE001  # becomes the answer
+            return self._translate(error, self._writing.system_errno)
         if stored is not None:
             result: Committed = [(stored, None)]
             self._loop.call_soon_threadsafe(self._listener, result)

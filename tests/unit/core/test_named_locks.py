@@ -29,18 +29,19 @@ async def test_one_at_a_time_holds_a_name_and_others_do_not_wait_for_it() -> Non
 
 
 async def test_a_name_is_free_after_an_error_and_for_those_who_still_wait_when_one_gives_up() -> None:
-    locks = NamedLocks()
+    locks, asked = NamedLocks(), asyncio.Event()
     with pytest.raises(ZeroDivisionError):
         async with locks.hold("a"):
             raise ZeroDivisionError
 
     async def want() -> str:
+        asked.set()
         async with locks.hold("a"):
             return "held"
 
     async with locks.hold("a"):
         gives_up, waits = asyncio.ensure_future(want()), asyncio.ensure_future(want())
-        await asyncio.sleep(0)
+        await asked.wait()
         gives_up.cancel()
     assert await waits == "held"
     assert gives_up.cancelled()

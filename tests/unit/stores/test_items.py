@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -71,13 +70,6 @@ def new_task(**fields: object) -> Task:
     spec = TaskSpec(argv=("true",))
     values: dict[str, object] = {"token": new_token(), "spec": spec, "spec_hash": b"h", "create_time": 1.0, "tags": {"k": "v"}}
     return Task(**{**values, **fields})  # type: ignore[arg-type]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "t.db", ProtoCodec())
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

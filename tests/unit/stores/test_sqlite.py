@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -40,13 +40,6 @@ def some_task(name: str = "n", **fields: object) -> Task:
 
 def acceptance(task: Task) -> Change:
     return change_of(task, [], spec=ProtoCodec().encode_spec(task.spec))
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "t.db", ProtoCodec())
-    yield opened
-    await opened.close()
 
 
 async def test_what_was_committed_is_read_back_equal_in_every_field(store: SqliteStore, tmp_path: Path) -> None:

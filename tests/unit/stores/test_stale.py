@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from pathlib import Path
 
+import apsw
 import pytest
 
 from taskmeter.core.lifecycle import Step, change_of
@@ -15,7 +14,7 @@ from taskmeter.errors import NotFoundError, UnavailableError
 from taskmeter.model.event import Event, TaskDeleted
 from taskmeter.model.state import State
 from taskmeter.model.task import Task
-from taskmeter.rpc.convert import ProtoCodec
+from taskmeter.stores import sqlite
 from taskmeter.stores.sqlite import SqliteStore
 from taskmeter.stores.stale import REFUSED
 from tests.unit.stores.test_sqlite import acceptance, some_task
@@ -25,18 +24,25 @@ RUNS = [Step(State.INITIALIZING, "the process runs"), Step(State.RUNNING, "runni
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "t.db", ProtoCodec())
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def started(store: SqliteStore) -> Task:
     task = some_task()
     await store.commit([acceptance(task)])
     [(committed, _)] = await store.commit([change_of(task, STARTED)])
     return committed
+
+
+async def test_a_store_that_cannot_read_what_a_stale_change_is_about_serves_on(
+    store: SqliteStore, started: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> Task:
+        raise apsw.BusyError
+
+    await store.commit([change_of(started, RUNS)])
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "decode_task", unreadable)
+        with pytest.raises(UnavailableError):
+            await store.commit([change_of(started, RUNS)])
+    await store.commit([acceptance(some_task())])
 
 
 @pytest.mark.guarantee("G9")

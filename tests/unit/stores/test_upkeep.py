@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import apsw
@@ -16,13 +15,6 @@ from taskmeter.rpc.convert import ProtoCodec
 from taskmeter.stores.migrate import migrations
 from taskmeter.stores.sqlite import SqliteStore
 from tests.unit.stores.test_sqlite import acceptance, some_task
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "t.db", ProtoCodec())
-    yield opened
-    await opened.close()
 
 
 async def put(store: SqliteStore, **fields: object) -> Task:
