@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,7 +16,7 @@ from taskmeter.errors import InvalidArgumentError, PreconditionError
 from taskmeter.rpc.scopes import METHOD_SCOPES
 from taskmeter.v1 import event_pb2, task_pb2
 from taskmeter.v1 import task_service_pb2 as pb
-from tests.daemon import Daemon
+from tests.daemon import Daemon, clean_environment
 from tests.integration.helpers import end_of, events, failure_of, start, status_of, wait_for_output, wait_for_state
 from tests.integration.test_tenants import invoke
 from tests.waiting import wait_until
@@ -72,6 +73,22 @@ class Open:
             response_deserializer=pb.ReportProgressResponse.FromString,
         )
         self.call: Any = method.future(self.feed, metadata=(("authorization", f"Bearer {key}"),), timeout=60)
+
+
+def test_a_report_about_a_task_that_memory_does_not_have_yet_does_not_stop_the_daemon() -> None:
+    with Daemon() as daemon:
+        daemon.stop()
+        daemon.env = clean_environment(TASKMETER_FAILPOINTS="submit.after_commit=sleep(1500)*1")
+        daemon.start()
+        with ThreadPoolExecutor(1) as pool:
+            begun = pool.submit(start, daemon.calls, "true", start_after_time=4e9)
+            listed = wait_until(lambda: daemon.calls.ListTasks().tasks, "it is on disk")
+            early = Open(daemon, listed[0].token, daemon.key)
+            early.feed.send(status="early")
+            assert begun.result() == listed[0].token
+        assert daemon.calls.GetServerInfo(timeout=5).waiting_count == 1
+        early.call.cancel()
+        early.feed.end()
 
 
 def test_counters_texts_and_readiness_show_in_the_status_and_in_the_end(shared_daemon: Daemon) -> None:

@@ -6,6 +6,7 @@ which the meter adds to it. Who dies in between has acknowledged nothing: the ev
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from taskmeter.core.ports import Change
@@ -33,6 +34,8 @@ async def begin_reports(service: Service, token: str, tenant: str, attempt: int 
         entry = service.live.get(token)
         if entry is not None:
             await service.wait_for_change(entry, None)
+        else:  # it is on disk that it waits, or waits again, and memory is about to hear of it: in another turn of the loop
+            await asyncio.sleep(0)
         task = service.find(token, tenant)
 
 
